@@ -1,0 +1,145 @@
+"""The configuration of an experiment: checked once, kept in the workdir as ``config.json``.
+
+It is an `ml_collections.ConfigDict`, which stops at `main`, the training loop and the evaluator;
+everything below takes keyword arguments. ``configs/default.py`` lists its fields.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from etils import epath
+from ml_collections import ConfigDict
+
+from linlatent import images, losses
+from linlatent.data import BATCHINGS, SOURCES
+
+FILE = "config.json"
+
+EXTENDABLE = ("num_epochs", "num_steps", "tensorboard", "log_every_steps")
+"""Fields that may change when a workdir is trained further: they do not change what a step does."""
+
+
+def validate(config: ConfigDict) -> None:
+    """Checks every value of a configuration.
+
+    Raises:
+      ValueError: If a value is impossible; names the field, the value and what was expected.
+    """
+    _choice(config, "objective", losses.OBJECTIVES)
+    _choice(config, "criterion", losses.CRITERIA)
+    _choice(config, "batching", BATCHINGS)
+    _choice(config, "data.normalisation", images.NORMALISATIONS)
+    _choice(config, "data.source", SOURCES)
+    for field in ("batch_size", "num_epochs", "log_every_steps", "data.crop_size"):
+        _require(config, field, _is_positive_integer, "a positive integer")
+    _require(
+        config, "num_steps", lambda n: n is None or _is_positive_integer(n), "a positive integer"
+    )
+    _require(config, "seed", lambda n: isinstance(n, int) and n >= 0, "an integer >= 0")
+    _require(config, "learning_rate", lambda rate: rate > 0, "a positive number")
+    _require(config, "latent_weight", lambda weight: weight >= 0, "a number >= 0")
+    _require(
+        config,
+        "model.widths",
+        lambda widths: len(widths) > 0 and all(map(_is_positive_integer, widths)),
+        "a tuple of positive integers",
+    )
+    stride = 2 ** len(config.model.widths)
+    _require(
+        config,
+        "data.crop_size",
+        lambda size: size % stride == 0,
+        f"a multiple of {stride}, since {len(config.model.widths)} layers halve it",
+    )
+
+
+def write(config: ConfigDict, workdir: epath.PathLike) -> None:
+    """Writes ``config.json`` into a workdir, making the folder if need be."""
+    folder = epath.Path(workdir)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / FILE).write_text(json.dumps(_plain(config), indent=2, sort_keys=True) + "\n")
+
+
+def read(workdir: epath.PathLike) -> ConfigDict:
+    """Reads the configuration of a workdir.
+
+    Raises:
+      FileNotFoundError: If the folder or its ``config.json`` is missing.
+      ValueError: If the file is not a JSON object.
+    """
+    path = epath.Path(workdir) / FILE
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file; expected a workdir that training wrote")
+    try:
+        return ConfigDict(_tuples(json.loads(path.read_text())))
+    except (json.JSONDecodeError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: not a configuration in JSON: {error}") from error
+
+
+def claim(workdir: epath.PathLike, config: ConfigDict) -> None:
+    """Makes a folder the workdir of a configuration, or checks that it already is.
+
+    The fields of `EXTENDABLE` may differ, and the new values are kept.
+
+    Raises:
+      ValueError: If the folder belongs to another configuration; lists the fields that differ.
+    """
+    if (epath.Path(workdir) / FILE).exists():
+        differences = [
+            f"  {field}: {theirs!r} there, {ours!r} given"
+            for field, theirs, ours in _differences(_plain(read(workdir)), _plain(config))
+            if field not in EXTENDABLE
+        ]
+        if differences:
+            raise ValueError(
+                f"{workdir}: this workdir was trained with another configuration; give another"
+                " --workdir, or the same values:\n" + "\n".join(differences)
+            )
+    write(config, workdir)
+
+
+def _choice(config: ConfigDict, field: str, choices: Any) -> None:
+    _require(config, field, lambda value: value in choices, f"one of {', '.join(choices)}")
+
+
+def _require(
+    config: ConfigDict, field: str, holds: Callable[[Any], bool], expectation: str
+) -> None:
+    value: Any = config
+    for name in field.split("."):
+        value = value[name]
+    try:
+        valid = holds(value)
+    except TypeError:
+        valid = False
+    if not valid:
+        raise ValueError(f"config.{field} is {value!r}, expected {expectation}")
+
+
+def _is_positive_integer(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _plain(config: ConfigDict) -> dict[str, Any]:
+    return json.loads(config.to_json())
+
+
+def _tuples(value: Any) -> Any:
+    """Turns the lists of JSON back into the tuples of a configuration."""
+    if isinstance(value, dict):
+        return {key: _tuples(item) for key, item in value.items()}
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+def _differences(
+    theirs: dict[str, Any], ours: dict[str, Any], prefix: str = ""
+) -> Iterator[tuple[str, Any, Any]]:
+    for key in sorted(theirs.keys() | ours.keys()):
+        left, right = theirs.get(key), ours.get(key)
+        if isinstance(left, dict) and isinstance(right, dict):
+            yield from _differences(left, right, f"{prefix}{key}.")
+        elif left != right:
+            yield f"{prefix}{key}", left, right

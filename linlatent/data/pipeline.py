@@ -1,0 +1,336 @@
+"""From a source of stacks to batches: tf.data pipelines for training and evaluation.
+
+Randomness is stateless: batch n of the training is a function of (seed, n) alone. Slides are read
+in groups whose examples, ten crops of every slide times the triplets, are shuffled together
+(`plan.Plan`). At most two groups are held in memory, as 16-bit crops, whatever the data set's size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from linlatent import images
+from linlatent.data.plan import GROUP_SIZE, Plan
+from linlatent.data.stack import BATCHINGS, SPLITS, StackSource, Triplet, checked_stack
+
+tf.config.set_visible_devices([], "GPU")  # accelerators belong to JAX
+
+CROPS = 10
+_READERS = 4
+_THREADS = 4
+
+
+def steps_per_epoch(
+    source: StackSource, *, triplets: Sequence[Triplet], batching: str, batch_size: int
+) -> int:
+    """Number of full batches in an epoch of the training split.
+
+    Args:
+      source: Where the slides come from.
+      triplets: Triplets of blur levels.
+      batching: One of ``stack.BATCHINGS``, see `train_batches`.
+      batch_size: Examples in a batch.
+
+    Returns:
+      The number of full batches, at least 1; the remainder of an epoch is dropped.
+
+    Raises:
+      ValueError: If an epoch has no full batch, or an argument is impossible.
+    """
+    num_slides = len(source.slide_ids["train"])
+    per_slide = CROPS * len(_plane_table(source, triplets, batching))
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    steps = num_slides * per_slide // batch_size
+    if not steps:
+        raise ValueError(
+            f"an epoch has no full batch: {num_slides} training slides of {source.name} make"
+            f" {num_slides * per_slide} examples of batching {batching!r}, fewer than the"
+            f" batch_size {batch_size}"
+        )
+    return steps
+
+
+def train_batches(
+    source: StackSource,
+    *,
+    triplets: Sequence[Triplet],
+    batching: str,
+    crop_size: int,
+    normalisation: str,
+    batch_size: int,
+    seed: int,
+    first_step: int = 0,
+) -> Iterator[dict[str, np.ndarray]]:
+    """Streams shuffled batches of the training split, epoch after epoch, without end.
+
+    Args:
+      source: Where the slides come from.
+      triplets: Triplets of blur levels.
+      batching: ``triplet``: an example is one crop of one triplet, P = 3 planes (a, b, c) and
+        T = 1; ``stack``: an example is one crop of all planes, P = ``num_levels`` and
+        T = ``len(triplets)``, every row of alpha being the same.
+      crop_size: Height and width of the square crops, in pixels.
+      normalisation: One of ``images.NORMALISATIONS``, by the range of the whole plane or stack.
+      batch_size: Examples in a batch.
+      seed: Seed of the order, at least 0.
+      first_step: Number of the first batch, at least 0; batch n is the same wherever the stream
+        begins.
+
+    Returns:
+      An iterator over ``{"planes": (B, P, crop_size, crop_size, 1) float32 in [0, 1],
+      "alpha": (B, T) float32}``. It raises `ValueError` or `FileNotFoundError` where a slide
+      cannot be read, is smaller than the crop, or has a constant plane.
+
+    Raises:
+      ValueError: If an epoch has no full batch, or an argument is impossible.
+    """
+    images.check_normalisation(normalisation)
+    if seed < 0 or first_step < 0:
+        raise ValueError(f"seed {seed} and first_step {first_step} must be at least 0")
+    steps = steps_per_epoch(source, triplets=triplets, batching=batching, batch_size=batch_size)
+    slide_ids = source.slide_ids["train"]
+    table = _plane_table(source, triplets, batching)
+    alphas = np.array([[triplet.alpha for triplet in triplets]], np.float32)
+    alphas = alphas.T if batching == "triplet" else alphas
+    reader = _Reader(source, slide_ids, crop_size, normalisation)
+    levels = source.num_levels
+    plan = Plan(
+        num_slides=len(slide_ids),
+        per_slide=CROPS * len(table),
+        per_epoch=steps * batch_size,
+        seed=seed,
+        first_example=first_step * batch_size,
+    )
+
+    def read_group(group: tf.Tensor) -> tf.data.Dataset:
+        slides, order = tf.numpy_function(plan.group, [group], [tf.int64, tf.int64], stateful=False)
+        slides.set_shape((None,))
+        order.set_shape((None,))
+        stacks = tf.data.Dataset.from_tensor_slices(slides)
+        stacks = stacks.map(read_crops, num_parallel_calls=_READERS).batch(GROUP_SIZE)
+        return stacks.map(lambda stack: stack | {"order": order})
+
+    def read_crops(slide: tf.Tensor) -> dict[str, tf.Tensor]:
+        stack = reader.read(slide)
+        return stack | {"planes": ten_crops(stack["planes"], crop_size)}
+
+    def examples(group: dict[str, tf.Tensor]) -> tf.data.Dataset:
+        # Rows of all planes of the group, so that an example is gathered with a single copy.
+        rows = tf.reshape(group["planes"], (-1, crop_size, crop_size))
+        low, high = tf.reshape(group["low"], (-1,)), tf.reshape(group["high"], (-1,))
+
+        def example(number: tf.Tensor) -> dict[str, tf.Tensor]:
+            crop, entry = number // len(table), number % len(table)
+            members = tf.gather(table, entry)
+            ranges = crop // CROPS * levels + members
+            return {
+                "planes": tf.gather(rows, crop * levels + members),
+                "low": tf.gather(low, ranges),
+                "high": tf.gather(high, ranges),
+                "alpha": tf.gather(alphas, entry),
+            }
+
+        return tf.data.Dataset.from_tensor_slices(group["order"]).map(example)
+
+    def finish(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        planes = normalise(batch["planes"], batch["low"], batch["high"], normalisation)
+        return {"planes": planes[..., None], "alpha": batch["alpha"]}
+
+    dataset = (
+        tf.data.Dataset.range(plan.first_group, np.iinfo(np.int64).max)
+        .flat_map(read_group)
+        .take_while(lambda group: tf.reduce_all(group["readable"]))
+        .prefetch(1)
+        .flat_map(examples)
+        .batch(batch_size, drop_remainder=True)
+        .map(finish)
+        .prefetch(2)
+    )
+    return _iterate(dataset, reader)
+
+
+def evaluation_batches(
+    source: StackSource, split: str, *, crop_size: int, normalisation: str, batch_size: int
+) -> Iterator[dict[str, np.ndarray | Sequence[str]]]:
+    """Streams the centre crop of every slide of a split once, in the order of its slide ids.
+
+    Args:
+      source: Where the slides come from.
+      split: One of ``stack.SPLITS``.
+      crop_size: Height and width of the square crop, in pixels.
+      normalisation: One of ``images.NORMALISATIONS``, by the range of the whole plane or stack.
+      batch_size: Slides in a batch.
+
+    Returns:
+      An iterator over ``{"planes": (B, num_levels, crop_size, crop_size, 1) float32 in [0, 1],
+      "mask": (B,) float32, "slide_id": B strings}``. The last batch is filled up with copies of
+      its last slide whose mask is 0; all other masks are 1. Errors as in `train_batches`.
+
+    Raises:
+      ValueError: If the split is empty or an argument is impossible.
+    """
+    images.check_normalisation(normalisation)
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    if split not in SPLITS:
+        raise ValueError(f"unknown split {split!r}; choose one of {', '.join(SPLITS)}")
+    slide_ids = source.slide_ids[split]
+    if not slide_ids:
+        sizes = ", ".join(f"{len(ids)} {name}" for name, ids in source.slide_ids.items())
+        raise ValueError(f"{source.name} has no slide in its {split} split (slides: {sizes})")
+    reader = _Reader(source, slide_ids, crop_size, normalisation)
+
+    def read_crop(slide: tf.Tensor) -> dict[str, tf.Tensor]:
+        stack = reader.read(slide)
+        planes = centre_crop(stack["planes"], crop_size)
+        planes = normalise(planes, stack["low"], stack["high"], normalisation)
+        return {"planes": planes[..., None], "readable": stack["readable"]}
+
+    dataset = (
+        tf.data.Dataset.range(len(slide_ids))
+        .map(read_crop, num_parallel_calls=_READERS)
+        .batch(batch_size)
+        .take_while(lambda batch: tf.reduce_all(batch["readable"]))
+        .map(lambda batch: batch["planes"])
+        .prefetch(1)
+    )
+
+    def padded() -> Iterator[dict[str, np.ndarray | Sequence[str]]]:
+        for number, planes in enumerate(_iterate(dataset, reader)):
+            ids = slide_ids[number * batch_size : (number + 1) * batch_size]
+            missing = batch_size - len(ids)
+            yield {
+                "planes": np.pad(planes, [(0, missing)] + [(0, 0)] * 4, mode="edge"),
+                "mask": (np.arange(batch_size) < len(ids)).astype(np.float32),
+                "slide_id": (*ids, *[ids[-1]] * missing),
+            }
+
+    return padded()
+
+
+def ten_crops(planes: tf.Tensor, size: int) -> tf.Tensor:
+    """Cuts four corners and the centre, then the same of the horizontally mirrored planes.
+
+    The order is torchvision's ``TenCrop``, which the published code uses: top left, top right,
+    bottom left, bottom right, centre.
+
+    Args:
+      planes: ``(levels, height, width)``, at least ``size`` high and wide.
+      size: Height and width of a crop, in pixels.
+
+    Returns:
+      ``(10, levels, size, size)`` of the same type.
+    """
+    mirrored = tf.reverse(planes, axis=[2])
+    return tf.stack([*_five_crops(planes, size), *_five_crops(mirrored, size)])
+
+
+def centre_crop(planes: tf.Tensor, size: int) -> tf.Tensor:
+    """Cuts the centre of ``(levels, height, width)`` planes, rounding as torchvision does."""
+    return _five_crops(planes, size)[-1]
+
+
+def normalise(planes: tf.Tensor, low: tf.Tensor, high: tf.Tensor, normalisation: str) -> tf.Tensor:
+    """`images.normalise` of crops, in tf.
+
+    Args:
+      planes: ``(..., P, height, width)``, in counts.
+      low: ``(..., P)`` float32, in counts, of the whole planes.
+      high: ``(..., P)`` float32, likewise.
+      normalisation: One of ``images.NORMALISATIONS``.
+
+    Returns:
+      The planes as float32 in [0, 1].
+    """
+    low, high = low[..., None, None], high[..., None, None]
+    above = tf.cast(planes, tf.float32) - low
+    if normalisation == "plane-8bit":
+        return tf.round(above * 255.0 / (high - low)) / 255.0
+    return above / (high - low)
+
+
+def _plane_table(source: StackSource, triplets: Sequence[Triplet], batching: str) -> np.ndarray:
+    """The blur levels of an example's planes, ``(kinds of example, P)`` int64."""
+    if not triplets or any(not 0 <= t.a < t.b < t.c < source.num_levels for t in triplets):
+        raise ValueError(
+            f"expected triplets of blur levels 0 <= a < b < c < {source.num_levels}, the number of"
+            f" levels of {source.name}; got {[tuple(triplet) for triplet in triplets]}"
+        )
+    if batching == "triplet":
+        return np.array(triplets, np.int64)
+    if batching == "stack":
+        return np.arange(source.num_levels)[None]
+    raise ValueError(f"unknown batching {batching!r}; choose one of {', '.join(BATCHINGS)}")
+
+
+class _Reader:
+    """Reads stacks inside a tf.data graph.
+
+    An exception that passes through tf comes out as another one, with a traceback in its message
+    and in the log. So a failure is kept here, the graph only learns that the stack is not readable
+    and ends its data set there, and `_iterate` raises the failure.
+    """
+
+    def __init__(
+        self, source: StackSource, slide_ids: Sequence[str], crop_size: int, normalisation: str
+    ):
+        self._source = source
+        self._slide_ids = slide_ids
+        self._crop_size = crop_size
+        self._normalisation = normalisation
+        self.failure: Exception | None = None
+
+    def read(self, slide: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Reads the stack of a slide, given by its index.
+
+        Returns:
+          ``planes`` (levels, height, width) uint16; ``low`` and ``high``, (levels,) float32, the
+          range that its normalisation takes to [0, 1]; ``readable``, () bool.
+        """
+        planes, low, high, readable = tf.numpy_function(
+            self._read, [slide], [tf.uint16, tf.float32, tf.float32, tf.bool], stateful=False
+        )
+        levels = self._source.num_levels
+        return {
+            "planes": tf.ensure_shape(planes, (levels, None, None)),
+            "low": tf.ensure_shape(low, (levels,)),
+            "high": tf.ensure_shape(high, (levels,)),
+            "readable": tf.ensure_shape(readable, ()),
+        }
+
+    def _read(self, slide: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.bool_]:
+        slide_id = self._slide_ids[int(slide)]
+        try:
+            stack = checked_stack(self._source, slide_id, min_size=self._crop_size)
+            try:
+                low, high = images.intensity_range(stack, self._normalisation)
+            except ValueError as error:
+                raise ValueError(f"slide {slide_id!r} of {self._source.name}: {error}") from error
+        except Exception as error:  # whatever it is, it is raised again outside tf
+            self.failure = error
+            levels = self._source.num_levels
+            nothing = np.zeros((levels, self._crop_size, self._crop_size), np.uint16)
+            return nothing, np.zeros(levels, np.float32), np.ones(levels, np.float32), np.False_
+        return stack.astype(np.uint16), low, high, np.True_
+
+
+def _five_crops(planes: tf.Tensor, size: int) -> list[tf.Tensor]:
+    last = tf.shape(planes)[1:] - size
+    bottom, right = tf.unstack(last)
+    # Like Python's round in torchvision, tf.round takes halves to the even neighbour.
+    middle = tf.unstack(tf.cast(tf.round(last / 2), tf.int32))
+    corners = [(0, 0), (0, right), (bottom, 0), (bottom, right), middle]
+    return [planes[:, top : top + size, left : left + size] for top, left in corners]
+
+
+def _iterate(dataset: tf.data.Dataset, reader: _Reader) -> Iterator:
+    options = tf.data.Options()
+    options.deterministic = True
+    options.threading.private_threadpool_size = _THREADS
+    yield from dataset.with_options(options).as_numpy_iterator()
+    if reader.failure is not None:
+        raise reader.failure

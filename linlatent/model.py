@@ -1,0 +1,268 @@
+"""The autoencoder of the paper: five stride-2 convolutions down, five transposed ones up.
+
+The network is a pair of Flax modules behind pure functions of one pytree of *variables*::
+
+    {"params": {"encoder": ..., "decoder": ...}, "batch_stats": {"encoder": ..., "decoder": ...}}
+
+Widths are read off its shapes, so the pytree is all that `encode` and `decode` need.
+
+Note:
+  The paper's text counts six transposed convolutions, its published code has five (four blocks and
+  a final layer); this module follows the code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from linlatent import convolution
+
+PAPER_WIDTHS = (64, 128, 256, 512, 1024)
+"""Channels after each encoder layer, as published."""
+
+EVALUATION = 0
+"""The number of training passes in a batch that is normalised with the running averages."""
+
+NEGATIVE_SLOPE = 0.01
+EPSILON = 1e-5
+MOMENTUM = 0.9
+"""Share of the old running average kept at each pass (PyTorch calls 1 - 0.9 the momentum)."""
+
+Variables = Mapping[str, Any]
+Statistics = Mapping[str, Any]
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation over all axes but the last, whose passes are folded by the caller.
+
+    In training the batch consists of `passes` equal parts, one after the other, and each is
+    normalised with moments of its own, as if it had been a pass through the network by itself.
+    The moments are *returned as they are* in the collection ``batch_stats``, ``(passes, C)`` (the
+    variance unbiased, as PyTorch keeps it); `fold_statistics` folds them into the running averages.
+    """
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, passes: int) -> jax.Array:
+        channels = x.shape[-1]
+        scale = self.param("scale", nn.initializers.ones, (channels,))
+        bias = self.param("bias", nn.initializers.zeros, (channels,))
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,))
+        running_var = self.variable("batch_stats", "var", jnp.ones, (channels,))
+        if passes == EVALUATION:
+            mean, var = running_mean.value[None], running_var.value[None]
+        else:
+            parts = x.reshape(passes, -1, channels)
+            mean = jnp.mean(parts, axis=1)
+            var = jnp.mean(jnp.square(parts - mean[:, None]), axis=1)
+            count = parts.shape[1]
+            if not self.is_initializing():
+                running_mean.value = mean
+                running_var.value = var * (count / max(count - 1, 1))
+        factor = jax.lax.rsqrt(var + EPSILON) * scale[None]
+        parts = x.reshape(len(mean), -1, channels)
+        parts = (parts - mean[:, None]) * factor[:, None] + bias[None, None]
+        return parts.reshape(x.shape)
+
+
+class Downsample(nn.Module):
+    """Stride-2 3x3 convolution, batch normalisation, leaky ReLU."""
+
+    width: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, passes: int) -> jax.Array:
+        shape = (3, 3, x.shape[-1], self.width)
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
+        bias = self.param("bias", nn.initializers.zeros, (self.width,))
+        x = BatchNorm(name="norm")(
+            convolution.downsample(x, kernel) + _per_channel(bias), passes=passes
+        )
+        return nn.leaky_relu(x, NEGATIVE_SLOPE)
+
+
+class Upsample(nn.Module):
+    """Stride-2 3x3 transposed convolution, batch normalisation, leaky ReLU."""
+
+    width: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, passes: int) -> jax.Array:
+        # The kernel is that of the convolution being transposed: input channels come last.
+        shape = (3, 3, self.width, x.shape[-1])
+        kernel = self.param("kernel", nn.initializers.lecun_normal(in_axis=-1, out_axis=-2), shape)
+        bias = self.param("bias", nn.initializers.zeros, (self.width,))
+        x = BatchNorm(name="norm")(
+            convolution.upsample(x, kernel) + _per_channel(bias), passes=passes
+        )
+        return nn.leaky_relu(x, NEGATIVE_SLOPE)
+
+
+class ToImage(nn.Module):
+    """3x3 convolution to one channel."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        shape = (3, 3, x.shape[-1], 1)
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
+        bias = self.param("bias", nn.initializers.zeros, (1,))
+        return convolution.convolve(x, kernel) + _per_channel(bias)
+
+
+class Encoder(nn.Module):
+    """Images ``(N, H, W, 1)`` to latents ``(N, H / 32, W / 32, widths[-1])`` for five widths."""
+
+    widths: Sequence[int]
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, passes: int) -> jax.Array:
+        for i, width in enumerate(self.widths):
+            x = Downsample(width, name=f"block_{i}")(x, passes=passes)
+        return x
+
+
+class Decoder(nn.Module):
+    """Latents back to images ``(N, H, W, 1)`` in (0, 1): the encoder's widths, mirrored."""
+
+    widths: Sequence[int]
+
+    @nn.compact
+    def __call__(self, z: jax.Array, *, passes: int) -> jax.Array:
+        for i, width in enumerate(decoder_widths(self.widths)):
+            z = Upsample(width, name=f"block_{i}")(z, passes=passes)
+        return nn.sigmoid(ToImage(name="to_image")(z))
+
+
+def decoder_widths(widths: Sequence[int]) -> tuple[int, ...]:
+    """Channels after each transposed convolution: 512, 256, 128, 64, 64 for the paper's widths."""
+    return (*reversed(widths[:-1]), widths[0])
+
+
+def init(key: jax.Array, widths: Sequence[int] = PAPER_WIDTHS) -> Variables:
+    """Draws the weights of a network and its initial BatchNorm statistics, all float32.
+
+    Args:
+      key: A `jax.random.key`.
+      widths: Channels after each encoder layer; the image sides must be divisible by
+        ``2 ** len(widths)``.
+
+    Returns:
+      The variables, ``{"params": ..., "batch_stats": ...}``.
+    """
+    encoder_key, decoder_key = jax.random.split(key)
+    side = 2 ** len(widths)
+    encoder = Encoder(widths).init(encoder_key, jnp.zeros((1, side, side, 1)), passes=1)
+    decoder = Decoder(widths).init(decoder_key, jnp.zeros((1, 1, 1, widths[-1])), passes=1)
+    return {
+        collection: {"encoder": encoder[collection], "decoder": decoder[collection]}
+        for collection in ("params", "batch_stats")
+    }
+
+
+def widths_of(variables: Variables) -> tuple[int, ...]:
+    """Reads the encoder widths off the shapes of the variables."""
+    blocks = variables["params"]["encoder"]
+    return tuple(blocks[f"block_{i}"]["kernel"].shape[-1] for i in range(len(blocks)))
+
+
+def encode(variables: Variables, x: jax.Array) -> jax.Array:
+    """Encodes images ``(N, H, W, 1)`` in [0, 1] with the running statistics.
+
+    Returns:
+      Latents ``(N, H / s, W / s, widths[-1])`` float32 with s = ``2 ** len(widths)``, 32 in the
+      paper.
+
+    Raises:
+      ValueError: If the images are not ``(N, H, W, 1)`` with sides divisible by s.
+    """
+    _check_images(x, stride=2 ** len(widths_of(variables)))
+    z = Encoder(widths_of(variables)).apply(_half(variables, "encoder"), x, passes=EVALUATION)
+    return cast(jax.Array, z)
+
+
+def decode(variables: Variables, z: jax.Array) -> jax.Array:
+    """Decodes latents ``(N, h, w, C)`` to images ``(N, s h, s w, 1)`` in (0, 1).
+
+    Raises:
+      ValueError: If the latents do not have the network's number of channels.
+    """
+    _check_latents(z, channels=widths_of(variables)[-1])
+    x = Decoder(widths_of(variables)).apply(_half(variables, "decoder"), z, passes=EVALUATION)
+    return cast(jax.Array, x)
+
+
+def encode_in_training(
+    variables: Variables, x: jax.Array, *, joint: bool = False
+) -> tuple[jax.Array, Statistics]:
+    """Encodes planes with the statistics of the batch itself.
+
+    Args:
+      variables: The network.
+      x: Planes ``(P, B, H, W, 1)`` in [0, 1].
+      joint: Whether the planes share their BatchNorm moments, or have moments of their own each.
+
+    Returns:
+      The latents ``(P, B, h, w, C)``, and the moments with a leading axis over 1 or P passes.
+    """
+    return _in_training(Encoder(widths_of(variables)), _half(variables, "encoder"), x, joint)
+
+
+def decode_in_training(
+    variables: Variables, z: jax.Array, *, joint: bool = False
+) -> tuple[jax.Array, Statistics]:
+    """Decodes latents ``(P, B, h, w, C)`` to planes ``(P, B, H, W, 1)``, likewise."""
+    return _in_training(Decoder(widths_of(variables)), _half(variables, "decoder"), z, joint)
+
+
+def _in_training(
+    network: nn.Module, variables: Variables, planes: jax.Array, joint: bool
+) -> tuple[jax.Array, Statistics]:
+    # One batch of all planes, since XLA runs the gradients of a vmapped network, whose operands
+    # carry one more axis, at half the speed.
+    batch = planes.reshape(-1, *planes.shape[2:])
+    passes = 1 if joint else len(planes)
+    y, updated = network.apply(variables, batch, passes=passes, mutable=["batch_stats"])
+    return y.reshape(*planes.shape[:2], *y.shape[1:]), updated["batch_stats"]
+
+
+def fold_statistics(running: Statistics, passes: Statistics) -> Statistics:
+    """Folds the moments of several passes into the running averages, one after the other.
+
+    Args:
+      running: The running averages.
+      passes: The same pytree with a leading axis over the passes, in their order.
+
+    Returns:
+      The averages after ``running = 0.9 * running + 0.1 * moments`` for each pass in turn.
+    """
+
+    def fold(average: jax.Array, moments: jax.Array) -> jax.Array:
+        count = moments.shape[0]
+        weights = (1 - MOMENTUM) * MOMENTUM ** jnp.arange(count - 1, -1, -1)
+        return MOMENTUM**count * average + jnp.tensordot(weights, moments, axes=1)
+
+    return jax.tree.map(fold, running, passes)
+
+
+def _per_channel(values: jax.Array) -> jax.Array:
+    return values.reshape(1, 1, 1, -1)
+
+
+def _half(variables: Variables, half: str) -> dict[str, Any]:
+    return {collection: variables[collection][half] for collection in ("params", "batch_stats")}
+
+
+def _check_images(x: jax.Array, *, stride: int) -> None:
+    if x.ndim != 4 or x.shape[-1] != 1 or x.shape[1] % stride or x.shape[2] % stride:
+        raise ValueError(
+            f"images must be (N, H, W, 1) with H and W divisible by {stride}; got shape {x.shape}"
+        )
+
+
+def _check_latents(z: jax.Array, *, channels: int) -> None:
+    if z.ndim != 4 or z.shape[-1] != channels:
+        raise ValueError(f"latents must be (N, h, w, {channels}); got shape {z.shape}")

@@ -1,0 +1,107 @@
+"""How training shows where it is: a bar on a terminal, plain log lines elsewhere, and files."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Iterable, Mapping
+
+from etils import epath
+from tqdm import tqdm
+
+logger = logging.getLogger("linlatent")
+
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+class Progress:
+    """Shows loss, triplets/s and time left; use as a context manager.
+
+    Args:
+      first_step: Steps done before.
+      last_step: Steps to be done in all.
+      triplets_per_step: What a step counts for.
+    """
+
+    def __init__(self, first_step: int, last_step: int, triplets_per_step: int):
+        self._terminal = sys.stderr.isatty()
+        self._triplets_per_step = triplets_per_step
+        self._next_line = time.monotonic() + _SECONDS_BETWEEN_LINES
+        self._last_step = last_step
+        self._bar = tqdm(
+            desc="training",
+            total=last_step * triplets_per_step,
+            initial=first_step * triplets_per_step,
+            unit=" triplets",
+            unit_scale=True,
+            disable=None if self._terminal else True,
+            dynamic_ncols=True,
+        )
+        self._started = time.monotonic()
+        self._first_step = first_step
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def update(self, step: int, loss: float) -> None:
+        """Tells that `step` steps are done, the last of them with this loss."""
+        if self._terminal:
+            self._bar.set_postfix(loss=f"{loss:.4f}", step=step, refresh=False)
+            self._bar.update(self._triplets_per_step)
+        elif time.monotonic() >= self._next_line or step == self._last_step:
+            self._next_line = time.monotonic() + _SECONDS_BETWEEN_LINES
+            seconds = (time.monotonic() - self._started) / max(step - self._first_step, 1)
+            logger.info(
+                "step %d of %d: loss %.4f, %.1f triplets/s, %s left",
+                step,
+                self._last_step,
+                loss,
+                self._triplets_per_step / seconds,
+                tqdm.format_interval(seconds * (self._last_step - step)),
+            )
+
+    def message(self, text: str) -> None:
+        """Prints a line without breaking the bar."""
+        if self._terminal:
+            self._bar.write(text, file=sys.stderr)
+        else:
+            logger.info("%s", text)
+
+
+class MetricsLog:
+    """``metrics.jsonl`` of a workdir, one JSON object a line, and TensorBoard if asked for.
+
+    Each line has ``step``, ``split`` (train or validation) and the values. Lines beyond the step
+    that a training resumes from are dropped, so that none stands there twice.
+    """
+
+    def __init__(self, workdir: epath.PathLike, *, first_step: int, tensorboard: bool):
+        self._path = epath.Path(workdir) / "metrics.jsonl"
+        lines = self._path.read_text().splitlines() if self._path.exists() else []
+        kept = [line for line in lines if json.loads(line)["step"] <= first_step]
+        self._path.write_text("".join(line + "\n" for line in kept))
+        self._writer = None
+        if tensorboard:
+            from tensorboardX import SummaryWriter  # Optional: slow to import.
+
+            self._writer = SummaryWriter(str(epath.Path(workdir) / "tensorboard"))
+
+    def write(self, step: int, split: str, values: Mapping[str, float]) -> None:
+        """Appends a line."""
+        record = {"step": step, "split": split, **{k: float(v) for k, v in values.items()}}
+        with self._path.open("a") as file:
+            file.write(json.dumps(record) + "\n")
+        if self._writer is not None:
+            for name, value in values.items():
+                self._writer.add_scalar(f"{split}/{name}", value, step)
+
+
+def means(records: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """Averages records that have the same names."""
+    records = list(records)
+    return {name: sum(record[name] for record in records) / len(records) for name in records[0]}

@@ -1,0 +1,43 @@
+"""What training carries from step to step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import flax
+import jax
+import jax.numpy as jnp
+import optax
+
+from linlatent import model
+
+
+@flax.struct.dataclass
+class TrainState:
+    """A pytree of device arrays.
+
+    Attributes:
+      step: Number of steps done, int32 scalar.
+      variables: Weights and BatchNorm statistics, the *params* of the public functions.
+      optimiser: The state of the optimiser.
+    """
+
+    step: jax.Array
+    variables: model.Variables
+    optimiser: optax.OptState
+
+
+def create_state(
+    seed: int, widths: Sequence[int], optimiser: optax.GradientTransformation
+) -> TrainState:
+    """Initialises a network and its optimiser from a seed."""
+    return state_of(model.init(jax.random.key(seed), widths), optimiser)
+
+
+def state_of(variables: model.Variables, optimiser: optax.GradientTransformation) -> TrainState:
+    """Makes the state in which given weights start their training, at step 0."""
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        variables=variables,
+        optimiser=optimiser.init(variables["params"]),
+    )

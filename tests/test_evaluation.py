@@ -1,0 +1,325 @@
+import ast
+import csv
+import functools
+import json
+import pathlib
+import re
+
+import jax
+import numpy as np
+import pytest
+import skimage.metrics
+from ml_collections import ConfigDict
+
+from linlatent import data, evaluation, inference, latent, metrics, model
+from linlatent.data import StackSource
+from linlatent.evaluation import baselines, protocol, tables
+from linlatent.evaluation.evaluate import choose_slides, evaluate, measure
+
+LEVELS = 5
+
+
+def linear_planes(slides=3, levels=LEVELS, size=16, seed=0):
+    """Stacks that are linear in blur on the pixels themselves, ``(B, L, S, S, 1)`` in [0, 1]."""
+    rng = np.random.default_rng(seed)
+    sharp, blurry = rng.uniform(size=(2, slides, 1, size, size, 1))
+    weights = np.linspace(1, 0, levels).reshape(levels, 1, 1, 1)
+    return (weights * sharp + (1 - weights) * blurry).astype(np.float32)
+
+
+def identity(x):
+    return x
+
+
+@jax.jit
+def predict_identity(planes):
+    return protocol.predict(identity, identity, planes)
+
+
+def source_of(slide_ids):
+    return StackSource("memory", LEVELS, {"test": slide_ids}, lambda slide_id: np.zeros(0))
+
+
+def batches_of(planes, batch_size):
+    """A reader of batches as `evaluation_batches` yields them, the last one padded."""
+
+    def read(source):
+        slide_ids = source.slide_ids["test"]
+        for start in range(0, len(slide_ids), batch_size):
+            chosen = np.minimum(np.arange(start, start + batch_size), len(slide_ids) - 1)
+            yield {
+                "planes": planes[chosen],
+                "mask": np.float32(np.arange(start, start + batch_size) < len(slide_ids)),
+                "slide_id": [slide_ids[index] for index in chosen],
+            }
+
+    return read
+
+
+def measured(planes, predict=predict_identity, batch_size=2):
+    source = source_of([f"slide_{index}" for index in range(len(planes))])
+    return measure(source, batches_of(planes, batch_size), predict, split="test")
+
+
+def only(rows, **fields):
+    (row,) = tables.select(rows, **fields)
+    return row
+
+
+@pytest.fixture(scope="module")
+def params():
+    """A small random network that halves its images twice."""
+    return jax.jit(model.init, static_argnums=1)(jax.random.key(0), (2, 3))
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory, params):
+    """A workdir that has been evaluated with a small random network on stacks in memory."""
+    stacks = np.random.default_rng(2).integers(100, 4000, (3, LEVELS, 24, 20), np.uint16)
+    slide_ids = {"train": [], "validation": [], "test": ["a", "b", "<c>"]}
+    source = StackSource(
+        "memory", LEVELS, slide_ids, lambda slide: stacks[slide_ids["test"].index(slide)], 4.0
+    )
+    config = ConfigDict(
+        {
+            "batch_size": 2 * LEVELS,
+            "objective": "indirect",
+            "criterion": "l1",
+            "model": {"widths": (2, 3)},
+            "data": {
+                "source": "memory",
+                "memory": {"colour": "w1"},
+                "crop_size": 16,
+                "normalisation": "stack",
+            },
+        }
+    )
+    network = inference.Model(params, config, 7)
+    folder = tmp_path_factory.mktemp("workdir")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(inference, "load", lambda path: network)
+        patch.setattr(data, "open_source", lambda name, *, colour: source)
+        results = evaluate(folder)
+        other = ConfigDict(config.to_dict())
+        other.data.normalisation = "plane"
+        with pytest.raises(ValueError, match=r"'plane'.*trained with 'stack'"):
+            evaluate(folder, other)
+    return folder / "evaluation", results
+
+
+def test_what_is_linear_in_blur_is_synthesised_and_deblurred_exactly():
+    planes = linear_planes()
+    made = predict_identity(planes)
+    np.testing.assert_array_equal(made.reconstructions, planes)
+    np.testing.assert_allclose(made.synthesised, planes, atol=1e-6)
+    expected = np.broadcast_to(planes[:, :1], made.deblurred.shape)
+    np.testing.assert_allclose(made.deblurred, expected, atol=1e-5)
+
+
+def test_predictions_agree_with_one_plane_at_a_time(params):
+    """The vmapped protocol is Eq. 1 and 2 of the public functions, plane by plane."""
+    planes = np.random.default_rng(3).uniform(size=(2, LEVELS, 8, 8, 1)).astype(np.float32)
+
+    @jax.jit
+    def one_at_a_time(params, planes):
+        z0, z3, z4 = (inference.encode(params, planes[:, level]) for level in (0, 3, 4))
+        return inference.synthesize(params, z0, z4, 0.25), inference.deblur(params, z3, z4, 0.25)
+
+    @jax.jit
+    def predict(params, planes):
+        encode = functools.partial(inference.encode, params)
+        return protocol.predict(encode, functools.partial(inference.decode, params), planes)
+
+    synthesised, deblurred = one_at_a_time(params, planes)
+    made = predict(params, planes)
+    np.testing.assert_allclose(made.synthesised[:, 3], synthesised, atol=1e-5)
+    np.testing.assert_allclose(made.deblurred[:, 2], deblurred, atol=1e-5)
+    np.testing.assert_array_equal(made.synthesised[:, 0], made.reconstructions[:, 0])
+    np.testing.assert_array_equal(made.synthesised[:, -1], made.reconstructions[:, -1])
+
+
+def test_a_latent_may_be_a_pytree():
+    planes = linear_planes()
+    made = protocol.predict(lambda x: {"x": x, "y": -x}, lambda z: z["x"], planes)
+    np.testing.assert_array_equal(made.reconstructions, planes)
+    assert protocol.flatten_latents(made.latents).shape == (3, LEVELS, 2 * 16 * 16)
+
+
+def test_rows_of_a_linear_world():
+    rows, _ = measured(linear_planes())
+    lds = only(rows, quantity="LDS", definition="paper, Eq. 5")
+    apd = only(rows, quantity="APD", definition="paper, Eq. 6")
+    assert lds.mean == pytest.approx(1, abs=1e-4)
+    assert apd.mean == pytest.approx(0, abs=1e-4)
+    perfect = only(
+        rows, section="reconstruction", levels="0-4", quantity="PSNR", definition=tables.RANGE_1
+    )
+    assert (perfect.mean, perfect.standard_error, perfect.n) == (None, None, 3)
+    deblurred = only(
+        rows, estimate="deblurred", reference="ground truth", levels="1-3", quantity="SSIM"
+    )
+    assert deblurred.mean == pytest.approx(1, abs=1e-6)
+
+
+def test_untouched_input_agrees_with_scikit_image_slide_by_slide():
+    planes = linear_planes()
+    rows, _ = measured(planes)
+    row = only(
+        rows,
+        estimate="untouched input",
+        levels="1-3",
+        quantity="PSNR",
+        definition=tables.RANGE_1,
+    )
+    slides = [
+        np.mean(
+            [
+                skimage.metrics.peak_signal_noise_ratio(
+                    planes[slide, 0].astype(float), planes[slide, level].astype(float), data_range=1
+                )
+                for level in (1, 2, 3)
+            ]
+        )
+        for slide in range(3)
+    ]
+    assert row.mean == pytest.approx(np.mean(slides))
+    assert row.standard_error == pytest.approx(np.std(slides, ddof=1) / np.sqrt(3))
+    assert row.n == 3
+
+
+def test_the_other_definitions_of_psnr_are_those_of_the_metrics():
+    planes = linear_planes()
+    rows, _ = measured(planes)
+    sharp, level_2 = planes[:, 0], planes[:, 2]
+    chosen = {"estimate": "untouched input", "levels": "2", "quantity": "PSNR"}
+    pooled = only(rows, **chosen, definition=tables.POOLED)
+    assert pooled.mean == pytest.approx(metrics.psnr_pooled(level_2, sharp))
+    assert (pooled.standard_error, pooled.n) == (None, 3)
+    paper = only(rows, **chosen, definition=tables.EQ_7)
+    assert paper.mean == pytest.approx(metrics.psnr_paper(level_2, sharp).mean())
+
+
+def test_every_deblurring_number_has_its_baselines_beside_it():
+    rows, _ = measured(linear_planes())
+    model_rows = tables.select(rows, estimate="deblurred", reference="ground truth")
+    assert len(model_rows) == 4 * (LEVELS - 2 + 1)
+    for row in model_rows:
+        for name in baselines.BASELINES:
+            beside = row._asdict() | {"estimate": name}
+            del beside["mean"], beside["standard_error"]
+            only(rows, **beside)
+
+
+def test_padding_does_not_count():
+    planes = linear_planes(slides=5)
+    whole, _ = measured(planes, batch_size=5)
+    padded, _ = measured(planes, batch_size=3)
+    assert [row[:6] for row in whole] == [row[:6] for row in padded]
+    assert {row.n for row in whole} == {row.n for row in padded} == {5}
+    means = [np.array([row.mean for row in rows], float) for rows in (whole, padded)]
+    np.testing.assert_allclose(*means, rtol=1e-4, atol=1e-6)
+
+
+def test_one_slide_has_no_standard_error_and_can_be_shown():
+    planes = linear_planes(slides=1, levels=3)
+    source = StackSource("memory", 3, {"test": ["only"]}, lambda slide_id: np.zeros(0))
+    read = batches_of(planes, 2)
+    rows, contrast = measure(source, read, predict_identity, split="test")
+    assert all(row.standard_error is None and row.n == 1 for row in rows)
+    assert choose_slides(contrast) == ["only"]
+    conditions = {"num_levels": 3, "level_spacing_um": None}
+    assert "mean of 1-1" in tables.format_table(
+        {"conditions": conditions, "rows": [row._asdict() for row in rows]}
+    )
+
+
+def test_slides_to_show_are_the_fullest_and_one_of_the_full():
+    contrast = {"empty": 0.0, "b": 0.1, "c": 0.2, "d": 0.3, "full": 0.9}
+    assert choose_slides(contrast) == ["full", "d"]
+
+
+def test_baselines():
+    sharp, blurry = linear_planes(levels=2)[:, 0], linear_planes(levels=2)[:, 1]
+    xb = np.asarray(latent.interpolate(sharp, blurry, 0.25))
+    np.testing.assert_array_equal(baselines.untouched(xb, blurry, 0.25), xb)
+    np.testing.assert_allclose(baselines.pixel_extrapolation(xb, blurry, 0.25), sharp, atol=1e-5)
+    beyond = baselines.pixel_extrapolation(sharp, blurry, 0.25)
+    assert beyond.min() == 0
+    assert beyond.max() == 1
+
+
+def test_results_say_their_conditions(workdir):
+    _, results = workdir
+    conditions = results["conditions"]
+    expected = {
+        "data": "memory",
+        "split": "test",
+        "slides": 3,
+        "num_levels": LEVELS,
+        "level_spacing_um": 4.0,
+        "crop_size": 16,
+        "normalisation": "stack",
+        "objective": "indirect",
+        "criterion": "l1",
+        "widths": [2, 3],
+        "checkpoint_step": 7,
+    }
+    assert {name: conditions[name] for name in expected} == expected
+    assert "hardware" in conditions
+
+
+def test_files_hold_the_results(workdir):
+    folder, results = workdir
+
+    def refuse(constant):
+        raise AssertionError(f"metrics.json is not JSON: it holds {constant}")
+
+    text = (folder / "metrics.json").read_text()
+    assert json.loads(text, parse_constant=refuse) == results
+    with (folder / "table.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    assert len(lines) == len(results["rows"])
+    assert float(lines[0]["mean"]) == results["rows"][0]["mean"]
+    for title in ("Deblurring", "Reconstruction and blur synthesis", "Linearity"):
+        assert f"## {title}" in (folder / "table.md").read_text()
+    pictures = sorted(path.name for path in folder.glob("*.png"))
+    assert pictures == [
+        "deblurring_1.png",
+        "deblurring_2.png",
+        "latent_paths.png",
+        "psnr_of_deblurring.png",
+        "psnr_of_synthesis.png",
+        "synthesis_1.png",
+        "synthesis_2.png",
+    ]
+
+
+def test_the_report_needs_nothing_else(workdir):
+    folder, _ = workdir
+    page = (folder / "report.html").read_text()
+    assert "http" not in page
+    assert "$" not in page
+    sources = re.findall(r'src="([^"]{0,22})', page)
+    assert sources == ["data:image/png;base64,"] * 7
+    assert "<link" not in page
+    assert "<script" not in page
+
+
+def test_the_console_table_puts_the_baselines_beside_deblurring(workdir):
+    _, results = workdir
+    text = evaluation.format_table(results)
+    assert max(map(len, text.splitlines())) <= 120
+    head = text[text.index("\nDeblurring") :].splitlines()[2:5]
+    columns = " ".join(head)
+    assert columns.index("untouched") < columns.index("pixel") < columns.index("deblurred")
+    assert "1 (4 µm)" in text
+
+
+def test_the_evaluator_knows_no_training():
+    for path in pathlib.Path(evaluation.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in getattr(node, "names", []) if hasattr(alias, "name")]
+            module = getattr(node, "module", None) or ""
+            imported = [module, *names, *(f"{module}.{name}" for name in names)]
+            assert not any(name.split(".")[0] == "optax" for name in imported), path
+            assert not any(name.startswith("linlatent.training") for name in imported), path

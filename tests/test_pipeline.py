@@ -1,0 +1,318 @@
+"""Batches against a plain NumPy oracle: every example once per epoch, the same from any step."""
+
+import dataclasses
+import functools
+import itertools
+import subprocess
+import sys
+import threading
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from linlatent import data, images
+from linlatent.data import pipeline
+from linlatent.data.plan import GROUP_SIZE
+from linlatent.data.stack import StackSource, midpoint_triplets
+
+LEVELS, HEIGHT, WIDTH, CROP = 5, 37, 42, 32
+TRIPLETS = midpoint_triplets(LEVELS)
+
+
+def stack_of(slide_id, dtype=np.uint16):
+    seed = int(slide_id.removeprefix("slide"))
+    counts = np.random.default_rng(seed).integers(100, 60000, (LEVELS, HEIGHT, WIDTH))
+    counts //= np.arange(1, LEVELS + 1)[:, None, None]
+    return (counts if dtype == np.uint16 else counts >> 8).astype(dtype)
+
+
+def memory_source(num_train=GROUP_SIZE + 3, num_test=3, read_stack=stack_of):
+    ids = {
+        "train": [f"slide{i}" for i in range(num_train)],
+        "validation": [],
+        "test": [f"slide{1000 + i}" for i in range(num_test)],
+    }
+    return StackSource("memory", LEVELS, ids, read_stack)
+
+
+def train_batches(source, *, batch_size=40, batching="triplet", seed=0, first_step=0, **options):
+    options = {"crop_size": CROP, "normalisation": "plane", "triplets": TRIPLETS} | options
+    return data.train_batches(
+        source,
+        batching=batching,
+        batch_size=batch_size,
+        seed=seed,
+        first_step=first_step,
+        **options,
+    )
+
+
+def evaluation_batches(source, split="test", *, batch_size=2, crop_size=CROP):
+    return data.evaluation_batches(
+        source, split, crop_size=crop_size, normalisation="stack", batch_size=batch_size
+    )
+
+
+def numpy_five_crops(planes, size):
+    """As torchvision.transforms.functional.five_crop."""
+    height, width = planes.shape[-2:]
+    top, left = round((height - size) / 2.0), round((width - size) / 2.0)
+    return [
+        planes[..., :size, :size],
+        planes[..., :size, width - size :],
+        planes[..., height - size :, :size],
+        planes[..., height - size :, width - size :],
+        planes[..., top : top + size, left : left + size],
+    ]
+
+
+def numpy_ten_crops(planes, size):
+    """As torchvision.transforms.functional.ten_crop."""
+    return numpy_five_crops(planes, size) + numpy_five_crops(planes[..., ::-1], size)
+
+
+def numpy_normalised(slide_id, normalisation, read_stack=stack_of):
+    stack = read_stack(slide_id)
+    low, high = images.intensity_range(stack, normalisation)
+    return images.normalise(stack, low, high, normalisation)
+
+
+def fingerprint(planes):
+    """Rounded, so that the last bit of a float32 does not matter."""
+    return np.round(planes * 1e4).astype(np.int32).tobytes()
+
+
+@pytest.mark.parametrize("size", [30, 31, 32, 37])
+def test_ten_crops_are_torchvisions(size):
+    planes = stack_of("slide1")
+    crops = pipeline.ten_crops(planes, size).numpy()
+    np.testing.assert_array_equal(crops, numpy_ten_crops(planes, size))
+    assert crops.dtype == np.uint16
+
+
+@pytest.mark.parametrize(
+    ("normalisation", "dtype"),
+    [*((name, np.uint16) for name in images.NORMALISATIONS), ("plane", np.uint8)],
+)
+def test_an_epoch_holds_every_triplet_of_every_crop_once(normalisation, dtype):
+    source = memory_source(read_stack=functools.partial(stack_of, dtype=dtype))
+    expected = Counter(
+        fingerprint(crop[list(triplet)])
+        for slide_id in source.slide_ids["train"]
+        for crop in numpy_ten_crops(
+            numpy_normalised(slide_id, normalisation, source.read_stack), CROP
+        )
+        for triplet in TRIPLETS
+    )
+    steps = data.steps_per_epoch(source, triplets=TRIPLETS, batching="triplet", batch_size=40)
+    assert steps == len(source.slide_ids["train"]) * 10 * len(TRIPLETS) / 40
+    found = Counter()
+    batches = train_batches(source, normalisation=normalisation)
+    for batch in itertools.islice(batches, steps):
+        assert batch["planes"].shape == (40, 3, CROP, CROP, 1)
+        assert batch["planes"].dtype == batch["alpha"].dtype == np.float32
+        np.testing.assert_array_equal(batch["alpha"], np.full((40, 1), 0.5))
+        found.update(fingerprint(planes[..., 0]) for planes in batch["planes"])
+    assert found == expected
+
+
+def test_stack_batching_holds_every_crop_once_with_all_triplets():
+    source = memory_source()
+    triplets = [*TRIPLETS, data.Triplet(0, 1, 4)]
+    expected = Counter(
+        fingerprint(crop)
+        for slide_id in source.slide_ids["train"]
+        for crop in numpy_ten_crops(numpy_normalised(slide_id, "plane"), CROP)
+    )
+    batches = train_batches(source, batching="stack", batch_size=10, triplets=triplets)
+    found = Counter()
+    for batch in itertools.islice(batches, len(source.slide_ids["train"])):
+        assert batch["planes"].shape == (10, LEVELS, CROP, CROP, 1)
+        np.testing.assert_array_equal(batch["alpha"], [[0.5, 0.5, 0.5, 0.5, 0.75]] * 10)
+        found.update(fingerprint(planes[..., 0]) for planes in batch["planes"])
+    assert found == expected
+
+
+def test_alpha_belongs_to_its_triplet():
+    triplets = [data.Triplet(0, 1, 4), data.Triplet(1, 2, 4)]
+    source = memory_source(num_train=2)
+    alpha_of = {
+        fingerprint(crop[list(triplet)]): triplet.alpha
+        for slide_id in source.slide_ids["train"]
+        for crop in numpy_ten_crops(numpy_normalised(slide_id, "plane"), CROP)
+        for triplet in triplets
+    }
+    batch = next(train_batches(source, triplets=triplets))
+    expected = [[alpha_of[fingerprint(planes[..., 0])]] for planes in batch["planes"]]
+    np.testing.assert_allclose(batch["alpha"], expected, rtol=1e-6)
+
+
+# 32 examples leave a remainder of an epoch; a group holds 320 examples, an epoch 13 batches.
+@pytest.mark.parametrize("first_step", [1, 10, 12, 13, 30])
+def test_a_resumed_stream_goes_on_as_if_never_interrupted(first_step):
+    source = memory_source()
+    whole = itertools.islice(train_batches(source, batch_size=32), first_step, first_step + 3)
+    resumed = train_batches(source, batch_size=32, first_step=first_step)
+    for expected, batch in zip(whole, resumed, strict=False):
+        np.testing.assert_array_equal(batch["planes"], expected["planes"])
+        np.testing.assert_array_equal(batch["alpha"], expected["alpha"])
+
+
+def test_seeds_and_epochs_have_their_own_order():
+    source = memory_source(num_train=2)
+    steps = data.steps_per_epoch(source, triplets=TRIPLETS, batching="triplet", batch_size=40)
+    first = next(train_batches(source))["planes"]
+    assert not np.array_equal(first, next(train_batches(source, seed=1))["planes"])
+    assert not np.array_equal(first, next(train_batches(source, first_step=steps))["planes"])
+    np.testing.assert_array_equal(first, next(train_batches(source))["planes"])
+
+
+def test_the_remainder_of_an_epoch_is_dropped():
+    source = memory_source(num_train=2)  # 80 examples: 2 batches of 30
+    examples = Counter(
+        fingerprint(planes)
+        for batch in itertools.islice(train_batches(source, batch_size=30), 2)
+        for planes in batch["planes"]
+    )
+    assert len(examples) == 60
+    assert data.steps_per_epoch(source, triplets=TRIPLETS, batching="triplet", batch_size=30) == 2
+
+
+def test_it_reads_no_more_than_it_needs():
+    lock, reads = threading.Lock(), []
+
+    def read_stack(slide_id):
+        with lock:
+            reads.append(slide_id)
+        return stack_of(slide_id)
+
+    source = memory_source(num_train=20 * GROUP_SIZE, read_stack=read_stack)
+    next(train_batches(source, first_step=10**9 + 70))
+    assert len(reads) <= 3 * GROUP_SIZE
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 5])
+def test_evaluation_gives_every_slide_once_and_masks_the_rest(batch_size):
+    source = memory_source()
+    seen = []
+    for batch in evaluation_batches(source, batch_size=batch_size):
+        assert batch["planes"].shape == (batch_size, LEVELS, CROP, CROP, 1)
+        assert batch["mask"].shape == (batch_size,)
+        assert batch["mask"].dtype == batch["planes"].dtype == np.float32
+        assert len(batch["slide_id"]) == batch_size
+        assert np.isfinite(batch["planes"]).all()
+        rows = zip(batch["slide_id"], batch["planes"], batch["mask"], strict=True)
+        seen += [(slide_id, planes) for slide_id, planes, mask in rows if mask]
+    assert [slide_id for slide_id, _ in seen] == source.slide_ids["test"]
+    for slide_id, planes in seen:
+        expected = numpy_five_crops(numpy_normalised(slide_id, "stack"), CROP)[-1]
+        np.testing.assert_allclose(planes[..., 0], expected, rtol=1e-6)
+
+
+def test_a_masked_mean_is_the_mean_for_any_batch_size():
+    def masked_mean(batch_size):
+        batches = list(evaluation_batches(memory_source(num_test=5), batch_size=batch_size))
+        values = np.concatenate([batch["planes"].mean((1, 2, 3, 4)) for batch in batches])
+        mask = np.concatenate([batch["mask"] for batch in batches])
+        return (values * mask).sum() / mask.sum()
+
+    np.testing.assert_allclose([masked_mean(n) for n in (2, 3, 4, 7)], masked_mean(1), rtol=1e-6)
+
+
+def test_an_empty_split_is_refused():
+    with pytest.raises(ValueError, match="memory has no slide in its validation split"):
+        evaluation_batches(memory_source(), "validation")
+
+
+def test_an_unknown_split_is_refused():
+    with pytest.raises(ValueError, match="'tset'; choose one of train, validation, test"):
+        evaluation_batches(memory_source(), "tset")
+
+
+def test_an_epoch_without_a_full_batch_is_refused():
+    with pytest.raises(ValueError, match=r"1 training slides .* 40 examples .* batch_size 41"):
+        train_batches(memory_source(num_train=1), batch_size=41)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batching": "pairs"}, "'pairs'; choose one of triplet, stack"),
+        ({"normalisation": "minmax"}, "'minmax'; choose one of"),
+        ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
+        ({"seed": -1}, "seed -1"),
+        ({"first_step": -1}, "first_step -1"),
+        ({"triplets": []}, "expected triplets"),
+        ({"triplets": [data.Triplet(0, 3, 5)]}, r"c < 5, .* got \[\(0, 3, 5\)\]"),
+    ],
+)
+def test_impossible_arguments_are_refused_at_once(options, message):
+    with pytest.raises(ValueError, match=message):
+        train_batches(memory_source(), **options)
+
+
+@pytest.mark.parametrize("stream", [train_batches, evaluation_batches])
+class TestBadSlides:
+    def test_a_slide_smaller_than_the_crop_is_named(self, stream, capfd):
+        with pytest.raises(
+            ValueError, match=r"^slide '.*' of memory is 37 pixels high and 42 wide"
+        ):
+            next(stream(memory_source(), crop_size=64))
+        assert "Traceback" not in capfd.readouterr().err
+
+    def test_a_failure_to_read_comes_through_as_it_is(self, stream):
+        def fail(slide_id):
+            raise FileNotFoundError(f"{slide_id}.tif is gone")
+
+        with pytest.raises(FileNotFoundError, match=r"^slide\d+\.tif is gone$"):
+            next(stream(dataclasses.replace(memory_source(), read_stack=fail)))
+
+    def test_a_constant_plane_is_named(self, stream):
+        constant = dataclasses.replace(
+            memory_source(), read_stack=lambda slide_id: stack_of(slide_id) * np.uint16(0) + 7
+        )
+        with pytest.raises(ValueError, match=r"^slide '.*' of memory: plane 0 of 5 is constant"):
+            next(stream(constant))
+
+
+def test_what_lies_before_a_bad_slide_is_delivered():
+    def read_stack(slide_id):
+        if slide_id == "slide1002":
+            raise ValueError("broken")
+        return stack_of(slide_id)
+
+    source = memory_source(read_stack=read_stack)
+    batches = evaluation_batches(source, batch_size=1)
+    assert [next(batches)["slide_id"], next(batches)["slide_id"]] == [
+        ("slide1000",),
+        ("slide1001",),
+    ]
+    with pytest.raises(ValueError, match="broken"):
+        next(batches)
+    with pytest.raises(ValueError, match="broken"):
+        next(evaluation_batches(source, batch_size=3))
+
+
+def test_sources_are_opened_without_tensorflow():
+    script = (
+        "import sys; from linlatent import data; data.SOURCES, data.open_source;"
+        "sys.exit('tensorflow' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+def test_an_abandoned_stream_ends_quietly():
+    script = """
+import numpy as np
+from linlatent import data
+source = data.StackSource("memory", 3, {"train": ["s"]},
+                          lambda _: np.arange(3072, dtype=np.uint16).reshape(3, 32, 32))
+batches = data.train_batches(source, triplets=data.midpoint_triplets(3), batching="triplet",
+                             crop_size=32, normalisation="plane", batch_size=2, seed=0)
+next(batches)
+"""
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert result.returncode == 0
+    assert "Traceback" not in result.stderr
+    assert "Error" not in result.stderr
