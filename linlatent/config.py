@@ -7,7 +7,7 @@ everything below takes keyword arguments. ``configs/default.py`` lists its field
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from etils import epath
@@ -20,6 +20,9 @@ FILE = "config.json"
 
 EXTENDABLE = ("num_epochs", "num_steps", "tensorboard", "log_every_steps")
 """Fields that may change when a workdir is trained further: they do not change what a step does."""
+
+DATA = ("data.source", "data.synthetic", "data.folder", "data.crop_size", "batch_size")
+"""Fields that may change when a workdir is evaluated, on other data than it was trained on."""
 
 
 def validate(config: ConfigDict) -> None:
@@ -88,17 +91,31 @@ def claim(workdir: epath.PathLike, config: ConfigDict) -> None:
       ValueError: If the folder belongs to another configuration; lists the fields that differ.
     """
     if (epath.Path(workdir) / FILE).exists():
-        differences = [
-            f"  {field}: {theirs!r} there, {ours!r} given"
-            for field, theirs, ours in _differences(_plain(read(workdir)), _plain(config))
-            if field not in EXTENDABLE
-        ]
-        if differences:
-            raise ValueError(
-                f"{workdir}: this workdir was trained with another configuration; give another"
-                " --workdir, or the same values:\n" + "\n".join(differences)
-            )
+        require_same(workdir, config, but_for=EXTENDABLE)
     write(config, workdir)
+
+
+def require_same(workdir: epath.PathLike, config: ConfigDict, *, but_for: Sequence[str]) -> None:
+    """Checks that a workdir was trained with a given configuration.
+
+    Args:
+      workdir: The workdir.
+      config: The configuration it should have.
+      but_for: Fields, or groups of them, that may differ.
+
+    Raises:
+      ValueError: If other fields differ; lists them with both values.
+    """
+    differences = [
+        f"  {field}: {theirs!r} there, {ours!r} given"
+        for field, theirs, ours in _differences(_plain(read(workdir)), _plain(config))
+        if not f"{field}.".startswith(tuple(f"{name}." for name in but_for))
+    ]
+    if differences:
+        raise ValueError(
+            f"{workdir}: this workdir was trained with another configuration; give another"
+            " --workdir, or the same values:\n" + "\n".join(differences)
+        )
 
 
 def _choice(config: ConfigDict, field: str, choices: Any) -> None:

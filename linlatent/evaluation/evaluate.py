@@ -19,6 +19,7 @@ from etils import epath
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
+from linlatent import config as configuration
 from linlatent import data, inference
 from linlatent.data import StackSource
 from linlatent.evaluation import figures, protocol, report, tables
@@ -46,8 +47,8 @@ def evaluate(
 
     Args:
       workdir: A folder that training wrote; results go to its ``evaluation`` folder.
-      config: Where the data come from (``config.data`` and ``config.batch_size``), if not from
-        where the workdir's own configuration says. Its normalisation must be the network's.
+      config: Where the data come from (the fields of `linlatent.config.DATA`), if not from where
+        the workdir's own configuration says. The rest of it must be the network's.
       split: Which slides, one of `linlatent.data.SPLITS`.
 
     Returns:
@@ -56,15 +57,15 @@ def evaluate(
 
     Raises:
       FileNotFoundError: If the workdir holds no model.
-      ValueError: If the data do not fit, or their normalisation is not the network's.
+      ValueError: If the data do not fit, or the rest of the configuration is not the network's.
     """
     model = inference.load(workdir)
-    settings = model.config if config is None else config
-    if settings.data.normalisation != model.config.data.normalisation:
-        raise ValueError(
-            f"config.data.normalisation is {settings.data.normalisation!r}, but the network in"
-            f" {workdir} was trained with {model.config.data.normalisation!r}, which it needs"
+    if config is not None:
+        configuration.validate(config)
+        configuration.require_same(
+            workdir, config, but_for=(*configuration.EXTENDABLE, *configuration.DATA)
         )
+    settings = config or model.config
     source = data.open_source(settings.data.source, **settings.data[settings.data.source])
     predict = functools.partial(_predict, model.params)
     read = functools.partial(

@@ -130,7 +130,7 @@ def _nuclear_axes(rng: np.random.Generator) -> tuple[float, float]:
 def _height(rng: np.random.Generator, kind: Kind, focus_um: float) -> int:
     """Spread cells lie near the glass; rounded-up ones stand a little higher."""
     lift = 0.8 if kind in (Kind.MITOTIC, Kind.CONDENSED) else 0.0
-    return int(np.abs(HEIGHTS_UM - rng.normal(focus_um + lift, 1.4)).argmin())
+    return int(np.abs(HEIGHTS_UM - rng.normal(focus_um + lift, 1.2)).argmin())
 
 
 def _smooth_field(rng: np.random.Generator, shape: tuple[int, int], scale: float) -> np.ndarray:

@@ -1,0 +1,19 @@
+"""Indirect regularisation in narrow widths on the embedded data: minutes on two CPU cores.
+
+Command:  python main.py --config=configs/quickstart.py --workdir=DIR --mode=train_and_evaluate
+"""
+
+import ml_collections
+
+from configs import indirect
+
+
+def get_config() -> ml_collections.ConfigDict:
+    """The indirect experiment, a sixteenth as large, on whole stacks and with larger steps."""
+    config = indirect.get_config()
+    config.model.widths = (16, 32, 64, 128, 256)
+    config.batching = "stack"
+    config.batch_size = 4
+    config.learning_rate = 1e-3
+    config.num_steps = 400
+    return config
