@@ -53,19 +53,19 @@ class BatchNorm(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, (channels,))
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,))
         running_var = self.variable("batch_stats", "var", jnp.ones, (channels,))
+        # Joining more axes than the passes would be the same, but XLA reduces it far more slowly.
+        parts = x.reshape(max(passes, 1), -1, *x.shape[1:])
         if passes == EVALUATION:
             mean, var = running_mean.value[None], running_var.value[None]
         else:
-            parts = x.reshape(passes, -1, channels)
-            mean = jnp.mean(parts, axis=1)
-            var = jnp.mean(jnp.square(parts - mean[:, None]), axis=1)
-            count = parts.shape[1]
+            mean = jnp.mean(parts, axis=(1, 2, 3))
+            var = jnp.mean(jnp.square(parts - _per_pass(mean)), axis=(1, 2, 3))
+            count = parts[0].size // channels
             if not self.is_initializing():
                 running_mean.value = mean
                 running_var.value = var * (count / max(count - 1, 1))
         factor = jax.lax.rsqrt(var + EPSILON) * scale[None]
-        parts = x.reshape(len(mean), -1, channels)
-        parts = (parts - mean[:, None]) * factor[:, None] + bias[None, None]
+        parts = (parts - _per_pass(mean)) * _per_pass(factor) + _per_channel(bias)[None]
         return parts.reshape(x.shape)
 
 
@@ -249,7 +249,13 @@ def fold_statistics(running: Statistics, passes: Statistics) -> Statistics:
 
 
 def _per_channel(values: jax.Array) -> jax.Array:
+    """Shapes ``(C,)`` for images ``(N, H, W, C)``."""
     return values.reshape(1, 1, 1, -1)
+
+
+def _per_pass(values: jax.Array) -> jax.Array:
+    """Shapes ``(passes, C)`` for images ``(passes, B, H, W, C)``."""
+    return values[:, None, None, None]
 
 
 def _half(variables: Variables, half: str) -> dict[str, Any]:

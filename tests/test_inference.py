@@ -1,0 +1,136 @@
+"""The public functions on a trained workdir: as pure functions of one pytree."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import linlatent
+
+close = {"rtol": 1e-4, "atol": 1e-5}
+
+
+@pytest.fixture(scope="module")
+def loaded(trained):
+    return linlatent.load(trained.workdir)
+
+
+@pytest.fixture(scope="module")
+def params(loaded):
+    return loaded.params
+
+
+@pytest.fixture(scope="module")
+def latents(params):
+    """z_b and z_c of two images each."""
+    x = jax.random.uniform(jax.random.key(0), (2, 2, 16, 24, 1))
+    run = jax.jit(linlatent.encode)
+    return run(params, x[0]), run(params, x[1])
+
+
+synthesize = jax.jit(linlatent.synthesize)
+deblur = jax.jit(linlatent.deblur)
+decode = jax.jit(linlatent.decode)
+
+
+def test_load_gives_parameters_configuration_and_step(loaded, trained):
+    assert loaded.step == 6
+    assert loaded.config.to_dict() == trained.config.to_dict()
+    assert jax.tree.structure(loaded.params) == jax.tree.structure(trained.state.variables)
+    assert loaded.config.data.normalisation == "plane"
+
+
+def test_load_takes_a_string_or_a_path(trained):
+    assert linlatent.load(str(trained.workdir)).step == 6
+
+
+def test_an_untrained_workdir_is_named(trained, tmp_path):
+    with pytest.raises(FileNotFoundError, match=f"{tmp_path}.config.json"):
+        linlatent.load(tmp_path)
+    (tmp_path / "config.json").write_text((trained.workdir / "config.json").read_text())
+    with pytest.raises(FileNotFoundError, match=f"{tmp_path}.checkpoints"):
+        linlatent.load(tmp_path)
+
+
+def test_a_configuration_of_another_network_is_refused(trained, tmp_path):
+    (tmp_path / "checkpoints").symlink_to(trained.workdir / "checkpoints")
+    fields = json.loads((trained.workdir / "config.json").read_text())
+    fields["model"]["widths"] = [4, 8, 8]
+    (tmp_path / "config.json").write_text(json.dumps(fields))
+    with pytest.raises(ValueError, match=r"widths \(4, 8, 8\)"):
+        linlatent.load(tmp_path)
+
+
+def test_synthesis_and_deblurring_are_eq_1_and_2(params, latents):
+    zb, zc = latents
+    z = 0.25 * zb + 0.75 * zc
+    np.testing.assert_allclose(synthesize(params, zb, zc, 0.25), decode(params, z), **close)
+    np.testing.assert_allclose(linlatent.interpolate(zb, zc, 0.25), z, **close)
+    np.testing.assert_allclose(
+        deblur(params, zb, zc, 0.25), decode(params, 4 * zb - 3 * zc), **close
+    )
+
+
+def test_deblurring_undoes_synthesis_and_alpha_one_reconstructs(params, latents):
+    za, zc = latents
+    zb = linlatent.interpolate(za, zc, 0.5)
+    np.testing.assert_allclose(deblur(params, zb, zc, 0.5), decode(params, za), **close)
+    np.testing.assert_allclose(deblur(params, za, zc, 1.0), decode(params, za), **close)
+
+
+def test_jit_changes_nothing(params, latents):
+    zb, zc = latents
+    np.testing.assert_allclose(
+        linlatent.deblur(params, zb, zc, 0.5), deblur(params, zb, zc, 0.5), **close
+    )
+
+
+def test_alpha_may_be_one_per_image_or_mapped_over(params, latents):
+    zb, zc = latents
+    alphas = jnp.array([0.5, 0.75])
+    singly = jnp.stack([deblur(params, zb, zc, float(alpha)) for alpha in alphas])
+    each = deblur(params, zb, zc, alphas)
+    np.testing.assert_allclose(each, singly[jnp.arange(2), jnp.arange(2)], **close)
+    mapped = jax.jit(jax.vmap(linlatent.deblur, (None, None, None, 0)))(params, zb, zc, alphas)
+    np.testing.assert_allclose(mapped, singly, **close)
+
+
+def test_gradients_agree_with_finite_differences(params, latents):
+    zb, zc = latents
+    direction = jax.random.normal(jax.random.key(1), zb.shape)
+
+    def brightness(params, zb, alpha):
+        return linlatent.deblur(params, zb, zc, alpha).sum()
+
+    value = jax.jit(brightness)
+    of_params, of_latent, of_alpha = jax.jit(jax.grad(brightness, argnums=(0, 1, 2)))(
+        params, zb, 0.5
+    )
+    h = 2e-3  # short, because the network has kinks
+    in_alpha = (value(params, zb, 0.5 + h) - value(params, zb, 0.5 - h)) / (2 * h)
+    np.testing.assert_allclose(of_alpha, in_alpha, rtol=0.05)
+    ahead, behind = (value(params, zb + sign * h * direction, 0.5) for sign in (1, -1))
+    np.testing.assert_allclose(
+        jnp.vdot(of_latent, direction), (ahead - behind) / (2 * h), rtol=0.05
+    )
+    assert jax.tree.structure(of_params) == jax.tree.structure(params)
+    assert np.abs(of_params["params"]["decoder"]["to_image"]["kernel"]).max() > 0
+
+
+@pytest.mark.parametrize("function", [linlatent.synthesize, linlatent.deblur])
+def test_mistakes_are_named(params, latents, function):
+    zb, zc = latents
+    with pytest.raises(ValueError, match=r"alpha.* must lie in \(0, 1\]; got 0"):
+        function(params, zb, zc, 0)
+    with pytest.raises(ValueError, match=r"latents must be \(N, h, w, 8\); got shape"):
+        function(params, zb[..., :3], zc[..., :3], 0.5)
+    with pytest.raises(ValueError, match=r"images must be .* divisible by 4; got shape"):
+        linlatent.encode(params, jnp.zeros((1, 16, 17, 1)))
+
+
+def test_public_names():
+    assert set(linlatent.__all__) <= set(dir(linlatent))
+    with pytest.raises(AttributeError, match="'sharpen'"):
+        linlatent.sharpen  # noqa: B018
