@@ -12,6 +12,8 @@ from absl import app, flags
 from absl import logging as absl_logging
 from ml_collections import config_flags
 
+from linlatent import config as configuration
+
 # TensorFlow only reads data here; without this it greets everyone with a remark on rounding.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
@@ -43,6 +45,13 @@ def main(arguments: list[str]) -> None:
         sys.exit(f"error: {error}")
 
 
+def _parse_flags(arguments: list[str]) -> list[str]:
+    try:
+        return app.parse_flags_with_usage(arguments)
+    except AttributeError as error:  # How ml_collections reports a field that does not exist.
+        sys.exit(f"error: a --config.FIELD names no field of the configuration: {error.args[0]}")
+
+
 def _show_own_messages() -> None:
     """Prints what linlatent says; what the libraries say takes --verbosity=0 or 1."""
     if not flags.FLAGS["verbosity"].present:
@@ -56,6 +65,8 @@ def _show_own_messages() -> None:
 
 
 def _run() -> None:
+    if _CONFIG.value is not None:
+        configuration.validate(_CONFIG.value)  # Before the slow imports.
     if _MODE.value != "evaluate":
         from linlatent.training import train
 
@@ -69,4 +80,4 @@ def _run() -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    app.run(main, flags_parser=_parse_flags)

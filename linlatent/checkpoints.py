@@ -11,7 +11,7 @@ one of ``config.init_from``, then scratch.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -67,14 +67,8 @@ class Checkpoints:
         Raises:
           ValueError: If what was saved has other names or shapes.
         """
-        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, (variables, train))
-        restored = self._manager.restore(
-            self._manager.latest_step(),
-            args=ocp.args.Composite(
-                params=ocp.args.StandardRestore(abstract[0]),
-                train=ocp.args.StandardRestore(abstract[1]),
-            ),
-        )
+        items = {"params": variables, "train": train}
+        restored = _restore(self._manager, self._manager.latest_step(), items)
         return restored["params"], restored["train"]
 
 
@@ -104,15 +98,32 @@ def read_best(workdir: epath.PathLike, widths: Sequence[int]) -> tuple[model.Var
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device),
             jax.eval_shape(lambda: model.init(jax.random.key(0), widths)),
         )
-        try:
-            restored = manager.restore(
-                step, args=ocp.args.Composite(params=ocp.args.StandardRestore(abstract))
-            )
-        except ValueError as error:
+        return _restore(manager, step, {"params": abstract})["params"], step
+
+
+def _restore(manager: ocp.CheckpointManager, step: int, items: Mapping[str, Any]) -> Any:
+    """Restores items in the shapes, types and shardings of the given pytrees."""
+    abstract = {
+        name: jax.tree.map(ocp.utils.to_shape_dtype_struct, tree) for name, tree in items.items()
+    }
+    # Compared beforehand, since Orbax notices halfway and leaves half-begun reads behind.
+    saved = manager.item_metadata(step)
+    for name, tree in abstract.items():
+        if saved[name] is None or _shapes(saved[name].tree) != _shapes(tree):
             raise ValueError(
-                f"{folder / str(step)}: not the parameters of a network of widths {tuple(widths)}"
-            ) from error
-    return restored["params"], step
+                f"{manager.directory / str(step)}: the item {name!r} is missing, or has other names"
+                " or shapes than this configuration makes (config.model.widths)"
+            )
+    arguments = {name: ocp.args.StandardRestore(tree) for name, tree in abstract.items()}
+    return manager.restore(step, args=ocp.args.Composite(**arguments))
+
+
+def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+    """Shapes by path; the path is text, since Orbax reads named tuples back as dictionaries."""
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): tuple(leaf.shape)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    }
 
 
 def _open(workdir: epath.PathLike, *, create: bool) -> ocp.CheckpointManager:
@@ -122,7 +133,7 @@ def _open(workdir: epath.PathLike, *, create: bool) -> ocp.CheckpointManager:
     policies = ocp.checkpoint_managers
     return ocp.CheckpointManager(
         folder,
-        item_names=("params", "train"),
+        item_handlers={name: ocp.StandardCheckpointHandler() for name in ("params", "train")},
         options=ocp.CheckpointManagerOptions(
             best_fn=lambda metrics: metrics[_METRIC] if metrics else math.inf,
             best_mode="min",

@@ -7,6 +7,7 @@ everything below takes keyword arguments. ``configs/default.py`` lists its field
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -18,10 +19,16 @@ from linlatent.data import BATCHINGS, SOURCES
 
 FILE = "config.json"
 
-EXTENDABLE = ("num_epochs", "num_steps", "tensorboard", "log_every_steps")
+EXTENDABLE = (
+    *("num_epochs", "num_steps", "tensorboard", "log_every_steps"),
+    *(f"data.{source}.data_dir" for source in SOURCES),
+)
 """Fields that may change when a workdir is trained further: they do not change what a step does."""
 
-DATA = ("data.source", "data.synthetic", "data.folder", "data.crop_size", "batch_size")
+DATA = (
+    *("batch_size", "data.crop_size", "data.source"),
+    *(f"data.{source}" for source in SOURCES),
+)
 """Fields that may change when a workdir is evaluated, on other data than it was trained on."""
 
 
@@ -41,9 +48,11 @@ def validate(config: ConfigDict) -> None:
     _require(
         config, "num_steps", lambda n: n is None or _is_positive_integer(n), "a positive integer"
     )
-    _require(config, "seed", lambda n: isinstance(n, int) and n >= 0, "an integer >= 0")
-    _require(config, "learning_rate", lambda rate: rate > 0, "a positive number")
-    _require(config, "latent_weight", lambda weight: weight >= 0, "a number >= 0")
+    _require(config, "seed", lambda n: _is_number(n) and n == int(n) >= 0, "an integer >= 0")
+    _require(
+        config, "learning_rate", lambda rate: _is_number(rate) and rate > 0, "a positive number"
+    )
+    _require(config, "latent_weight", lambda w: _is_number(w) and w >= 0, "a number >= 0")
     _require(
         config,
         "model.widths",
@@ -71,28 +80,18 @@ def read(workdir: epath.PathLike) -> ConfigDict:
 
     Raises:
       FileNotFoundError: If the folder or its ``config.json`` is missing.
-      ValueError: If the file is not a JSON object.
+      ValueError: If the file does not hold a configuration.
     """
     path = epath.Path(workdir) / FILE
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file; expected a workdir that training wrote")
     try:
-        return ConfigDict(_tuples(json.loads(path.read_text())))
-    except (json.JSONDecodeError, TypeError, ValueError) as error:
+        plain = json.loads(path.read_text())
+    except json.JSONDecodeError as error:
         raise ValueError(f"{path}: not a configuration in JSON: {error}") from error
-
-
-def claim(workdir: epath.PathLike, config: ConfigDict) -> None:
-    """Makes a folder the workdir of a configuration, or checks that it already is.
-
-    The fields of `EXTENDABLE` may differ, and the new values are kept.
-
-    Raises:
-      ValueError: If the folder belongs to another configuration; lists the fields that differ.
-    """
-    if (epath.Path(workdir) / FILE).exists():
-        require_same(workdir, config, but_for=EXTENDABLE)
-    write(config, workdir)
+    if not isinstance(plain, dict) or not {"model", "data"} <= plain.keys():
+        raise ValueError(f"{path}: not a configuration: no object with fields 'model' and 'data'")
+    return ConfigDict(_tuples(plain))
 
 
 def require_same(workdir: epath.PathLike, config: ConfigDict, *, but_for: Sequence[str]) -> None:
@@ -108,7 +107,7 @@ def require_same(workdir: epath.PathLike, config: ConfigDict, *, but_for: Sequen
     """
     differences = [
         f"  {field}: {theirs!r} there, {ours!r} given"
-        for field, theirs, ours in _differences(_plain(read(workdir)), _plain(config))
+        for field, theirs, ours in _differences(_relevant(read(workdir)), _relevant(config))
         if not f"{field}.".startswith(tuple(f"{name}." for name in but_for))
     ]
     if differences:
@@ -127,6 +126,8 @@ def _require(
 ) -> None:
     value: Any = config
     for name in field.split("."):
+        if name not in value:
+            raise ValueError(f"config.{field} is missing, expected {expectation}")
         value = value[name]
     try:
         valid = holds(value)
@@ -136,12 +137,23 @@ def _require(
         raise ValueError(f"config.{field} is {value!r}, expected {expectation}")
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
 def _is_positive_integer(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+    return _is_number(value) and isinstance(value, int) and value > 0
 
 
 def _plain(config: ConfigDict) -> dict[str, Any]:
     return json.loads(config.to_json())
+
+
+def _relevant(config: ConfigDict) -> dict[str, Any]:
+    """The configuration without the options of the sources that it does not use."""
+    plain = _plain(config)
+    unused = SOURCES.keys() - {plain["data"]["source"]}
+    return plain | {"data": {k: v for k, v in plain["data"].items() if k not in unused}}
 
 
 def _tuples(value: Any) -> Any:

@@ -80,5 +80,5 @@ def check_alpha(alpha: jax.typing.ArrayLike) -> None:
 
 def _align(alpha: jax.typing.ArrayLike, leaf: jax.Array) -> jax.Array:
     """Gives alpha trailing unit axes, so that its axes meet the leading axes of a leaf."""
-    weight = jnp.asarray(alpha, leaf.dtype)
+    weight = jnp.asarray(alpha, jnp.result_type(leaf, float))
     return weight.reshape(weight.shape + (1,) * (leaf.ndim - weight.ndim))

@@ -263,9 +263,11 @@ def _half(variables: Variables, half: str) -> dict[str, Any]:
 
 
 def _check_images(x: jax.Array, *, stride: int) -> None:
-    if x.ndim != 4 or x.shape[-1] != 1 or x.shape[1] % stride or x.shape[2] % stride:
+    fits = x.ndim == 4 and x.shape[-1] == 1 and not (x.shape[1] % stride or x.shape[2] % stride)
+    if not (fits and jnp.issubdtype(x.dtype, jnp.floating)):
         raise ValueError(
-            f"images must be (N, H, W, 1) with H and W divisible by {stride}; got shape {x.shape}"
+            f"images must be (N, H, W, 1), floating point in [0, 1], with H and W divisible by"
+            f" {stride}; got shape {x.shape} of {x.dtype}"
         )
 
 

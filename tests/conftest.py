@@ -62,7 +62,7 @@ def tiny_config(tmp_path_factory):
             "learning_rate": 1e-2,
             "batch_size": 20,
             "num_steps": 6,
-            "log_every_steps": 2,
+            "log_every_steps": 3,
             "data.source": "folder",
             "data.crop_size": 32,
             "data.folder.path": str(folder),

@@ -71,19 +71,7 @@ def test_imports_point_downwards(path):
         assert names[0] == here or LEVEL[names[0]] < LEVEL[here], f"{here} imports {names[0]}"
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        pytest.param(
-            path,
-            marks=pytest.mark.xfail(strict=True, reason="takes Triplet from linlatent.data.stack")
-            if name_of(path) == "linlatent/training/step.py"
-            else (),
-        )
-        for path in FILES
-    ],
-    ids=name_of,
-)
+@pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_rooms_are_entered_by_their_doors(path):
     """What others may use of a room is what its ``__init__`` names."""
     for names in own_imports_of(path):

@@ -11,9 +11,6 @@ from linlatent import checkpoints
 from linlatent.checkpoints import Checkpoints
 
 WIDTHS = (2, 3)
-SPILLS = pytest.mark.skip(
-    reason="Orbax leaves unfinished reads behind, until shapes are compared before they are read"
-)
 
 
 @pytest.fixture(scope="module")
@@ -101,15 +98,15 @@ def test_a_folder_without_checkpoints_is_named(tmp_path):
         checkpoints.read_best(tmp_path, WIDTHS)
 
 
-@pytest.mark.parametrize("widths", [pytest.param((2, 4), marks=SPILLS), (2,), (2, 3, 3)])
+@pytest.mark.parametrize("widths", [(2, 4), (2,), (2, 3, 3)])
 def test_other_widths_are_refused(workdir, widths):
-    with pytest.raises(
-        ValueError, match=r"checkpoints.2: .* network of widths \(" + str(widths[0])
-    ):
+    with pytest.raises(ValueError, match=r"checkpoints.2: the item 'params' .*model.widths"):
         checkpoints.read_best(workdir, widths)
 
 
-@SPILLS
 def test_a_state_of_another_shape_is_refused(workdir, train, random_network):
-    with Checkpoints(workdir) as store, pytest.raises(ValueError, match="shape"):
+    with (
+        Checkpoints(workdir) as store,
+        pytest.raises(ValueError, match=r"checkpoints.4: the item 'params' .* shapes"),
+    ):
         store.restore(random_network((2, 4)), train)

@@ -58,11 +58,17 @@ def test_a_value_of_another_type_is_refused(field):
         configuration.validate(config)
 
 
-@pytest.mark.xfail(strict=True, reason="they pass, and end in NaN or an error far from here")
-@pytest.mark.parametrize(("field", "value"), [("learning_rate", "inf"), ("latent_weight", "inf")])
-def test_an_infinite_value_is_refused(field, value):
+@pytest.mark.parametrize("field", ["learning_rate", "latent_weight"])
+def test_an_infinite_value_is_refused(field):
     with pytest.raises(ValueError, match=f"config.{field} is inf"):
-        configuration.validate(make(**{field: float(value)}))
+        configuration.validate(make(**{field: float("inf")}))
+
+
+def test_a_missing_field_is_named():
+    config = make()
+    del config.data.crop_size
+    with pytest.raises(ValueError, match=r"config.data.crop_size is missing, expected"):
+        configuration.validate(config)
 
 
 @pytest.mark.parametrize(
@@ -103,64 +109,45 @@ def test_a_workdir_without_configuration_is_named(tmp_path):
 
 @pytest.mark.parametrize(
     "text",
-    [
-        "",
-        '{"seed": 0',
-        *(
-            pytest.param(
-                text,
-                marks=pytest.mark.xfail(
-                    strict=True, reason="AttributeError, or an empty configuration for null"
-                ),
-            )
-            for text in ("[1, 2]", "3", "null")
-        ),
-    ],
+    ["", '{"seed": 0', "[1, 2]", "3", "null", "{}"],
 )
 def test_a_corrupt_file_is_named(tmp_path, text):
     (tmp_path / "config.json").write_text(text)
-    with pytest.raises(ValueError, match=r"config.json: not a configuration in JSON"):
+    with pytest.raises(ValueError, match=r"config.json: not a configuration"):
         configuration.read(tmp_path)
 
 
-def test_the_same_configuration_may_claim_a_workdir_again(tmp_path):
-    for _ in range(2):
-        configuration.claim(tmp_path, make(num_steps=7))
-    # JSON has no tuples, a file may have been touched by hand.
-    assert json.loads((tmp_path / "config.json").read_text())["model"]["widths"][0] == 64
-
-
-def test_training_may_go_on_for_longer(tmp_path):
-    configuration.claim(tmp_path, make(num_steps=7))
-    configuration.claim(tmp_path, make(num_steps=9, num_epochs=50, log_every_steps=5))
-    read = configuration.read(tmp_path)
-    assert (read.num_steps, read.num_epochs, read.log_every_steps) == (9, 50, 5)
+def test_training_may_go_on_for_longer_and_with_moved_data(tmp_path):
+    configuration.write(make(num_steps=7), tmp_path)
+    other = make(num_steps=9, num_epochs=50, log_every_steps=5)
+    other.data.synthetic.data_dir = "elsewhere"
+    other.data.folder.path = "not used"
+    configuration.require_same(tmp_path, other, but_for=configuration.EXTENDABLE)
 
 
 def test_another_configuration_is_refused_with_both_values(tmp_path):
-    configuration.claim(tmp_path, make())
+    configuration.write(make(), tmp_path)
     other = make(learning_rate=1e-3, num_steps=7)
     other.model.widths = (8, 16)
     with pytest.raises(ValueError, match="another configuration") as caught:
-        configuration.claim(tmp_path, other)
+        configuration.require_same(tmp_path, other, but_for=configuration.EXTENDABLE)
     assert str(caught.value).splitlines()[1:] == [
         "  learning_rate: 0.0001 there, 0.001 given",
         "  model.widths: [64, 128, 256, 512, 1024] there, [8, 16] given",
     ]
     assert str(tmp_path) in str(caught.value)
-    assert configuration.read(tmp_path).learning_rate == 1e-4
 
 
 def test_a_field_that_only_one_side_has_is_a_difference(tmp_path):
-    configuration.claim(tmp_path, make())
+    configuration.write(make(), tmp_path)
     fields = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps({**fields, "momentum": 0.9}))
     with pytest.raises(ValueError, match=r"momentum: 0.9 there, None given"):
-        configuration.claim(tmp_path, make())
+        configuration.require_same(tmp_path, make(), but_for=configuration.EXTENDABLE)
 
 
 def test_a_group_of_fields_may_be_left_out_of_the_comparison(tmp_path):
-    configuration.claim(tmp_path, make())
+    configuration.write(make(), tmp_path)
     other = make(batch_size=9)
     other.data.source = "folder"
     other.data.folder.path = "elsewhere"

@@ -10,6 +10,7 @@ import pytest
 
 from linlatent import checkpoints, inference
 from linlatent import config as configuration
+from linlatent.evaluation import evaluate
 from linlatent.training import NonFiniteLossError, loop, train
 
 TERMS = {"loss", "reconstruction", "interpolation"}
@@ -40,7 +41,7 @@ def with_nan(monkeypatch, *, at_step):
 def test_metrics_are_logged_by_name(trained):
     records = metrics_of(trained.workdir)
     assert [(record["step"], record["split"]) for record in records] == [
-        (2, "train"),
+        (3, "train"),
         (4, "train"),
         (4, "validation"),
         (6, "train"),
@@ -80,7 +81,7 @@ def test_nan_stops_the_training_which_then_resumes_as_if_never_interrupted(
             train(trained.config, tmp_path)
     with checkpoints.Checkpoints(tmp_path) as store:
         assert store.latest_step() == 4
-    assert [record["step"] for record in metrics_of(tmp_path)] == [2, 4, 4]
+    assert [record["step"] for record in metrics_of(tmp_path)] == [3, 4, 4]
     resumed = train(trained.config, tmp_path)
     assert_same(resumed, trained.state)
     assert metrics_of(tmp_path) == metrics_of(trained.workdir)
@@ -164,8 +165,18 @@ def test_borrowed_weights_must_have_the_same_widths(trained, tiny_config, tmp_pa
         train(tiny_config(fields), tmp_path)
 
 
-@pytest.mark.xfail(strict=True, reason="a workdir is claimed before anything was trained in it")
 def test_a_mistake_can_be_corrected_in_the_same_workdir(tiny_config, tmp_path):
     with pytest.raises(ValueError, match="smaller than the crop"):
         train(tiny_config({"data.crop_size": 64}), tmp_path)
-    configuration.claim(tmp_path, tiny_config())
+    train(tiny_config({"num_steps": 1}), tmp_path)
+
+
+def test_a_trained_workdir_keeps_its_configuration(trained, tiny_config):
+    with pytest.raises(ValueError, match=r"learning_rate: 0.01 there, 0.5 given"):
+        train(tiny_config({"learning_rate": 0.5}), trained.workdir)
+    assert configuration.read(trained.workdir).learning_rate == 1e-2
+
+
+def test_evaluation_refuses_the_configuration_of_another_network(trained, tiny_config):
+    with pytest.raises(ValueError, match=r"data.normalisation: 'plane' there, 'stack' given"):
+        evaluate(trained.workdir, tiny_config({"data.normalisation": "stack"}))

@@ -60,12 +60,12 @@ def evaluate(
       ValueError: If the data do not fit, or the rest of the configuration is not the network's.
     """
     model = inference.load(workdir)
+    settings = model.config if config is None else config
     if config is not None:
         configuration.validate(config)
         configuration.require_same(
             workdir, config, but_for=(*configuration.EXTENDABLE, *configuration.DATA)
         )
-    settings = config or model.config
     source = data.open_source(settings.data.source, **settings.data[settings.data.source])
     predict = functools.partial(_predict, model.params)
     read = functools.partial(

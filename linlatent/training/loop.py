@@ -61,10 +61,12 @@ def train(config: ConfigDict, workdir: epath.PathLike) -> TrainState:
     )
     last_step = config.num_steps or config.num_epochs * per_epoch
     batch_sharding, replicated = _shardings(config.batch_size)
-    configuration.claim(workdir, config)
 
     with checkpoints.Checkpoints(workdir) as store:
-        state = jax.device_put(_first_state(config, recipe, store), replicated)
+        if store.latest_step() is not None:
+            configuration.require_same(workdir, config, but_for=configuration.EXTENDABLE)
+        configuration.write(config, workdir)
+        state = _first_state(config, recipe, store, replicated)
         first_step = int(state.step)
         if first_step >= last_step:
             progress.logger.info(
@@ -100,13 +102,17 @@ def train(config: ConfigDict, workdir: epath.PathLike) -> TrainState:
         with progress.Progress(first_step, last_step, triplets_per_step) as bar:
             records: list[dict[str, float]] = []
 
+            def ends_epoch(number: int) -> bool:
+                return number % per_epoch == 0 or number == last_step
+
             def finish(number: int, metrics: Mapping[str, jax.Array]) -> None:
                 """Reads the metrics of a step, one step late, so that the device never waits."""
                 record = {name: float(value) for name, value in jax.device_get(metrics).items()}
                 _require_finite(record, number, "training", store)
                 records.append(record)
                 bar.update(number, record["loss"])
-                if number % config.log_every_steps == 0 or number == last_step:
+                # Before a checkpoint, too: what resumes from it starts with no records.
+                if number % config.log_every_steps == 0 or ends_epoch(number):
                     log.write(number, "train", progress.means(records))
                     records.clear()
 
@@ -117,7 +123,7 @@ def train(config: ConfigDict, workdir: epath.PathLike) -> TrainState:
                 if pending:
                     finish(*pending)
                 pending = number, metrics
-                if number % per_epoch == 0 or number == last_step:
+                if ends_epoch(number):
                     finish(*pending)
                     pending = None
                     measured = validate(state.variables)
@@ -153,14 +159,19 @@ def _shardings(batch_size: int) -> tuple[NamedSharding, NamedSharding]:
     return NamedSharding(mesh, PartitionSpec("batch")), NamedSharding(mesh, PartitionSpec())
 
 
-def _first_state(config: ConfigDict, recipe: Recipe, store: checkpoints.Checkpoints) -> TrainState:
+def _first_state(
+    config: ConfigDict, recipe: Recipe, store: checkpoints.Checkpoints, sharding: NamedSharding
+) -> TrainState:
     """Starts from the workdir's own checkpoint, else ``config.init_from``, else from scratch."""
-    if store.latest_step() is None and config.init_from:
-        return state_of(_borrowed(config), recipe.optimiser)
-    state = create_state(config.seed, config.model.widths, recipe.optimiser)
+    create = functools.partial(create_state, config.seed, config.model.widths, recipe.optimiser)
     if store.latest_step() is None:
-        return state
-    variables, rest = store.restore(state.variables, _rest_of(state))
+        state = state_of(_borrowed(config), recipe.optimiser) if config.init_from else create()
+        return jax.device_put(state, sharding)
+    like = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        jax.eval_shape(create),
+    )
+    variables, rest = store.restore(like.variables, _rest_of(like))
     return TrainState(variables=variables, **rest)
 
 
@@ -233,5 +244,6 @@ def _require_finite(
         raise NonFiniteLossError(
             f"the {split} loss is not finite at step {step} ({values}); "
             + (f"the checkpoint of step {kept} is the last good one" if kept else "nothing saved")
-            + "; a lower config.learning_rate usually helps"
+            + "; a lower config.learning_rate usually helps, in another workdir, which can start"
+            " from this one by config.init_from"
         )

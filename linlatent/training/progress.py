@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import sys
 import time
 from collections.abc import Iterable, Mapping
@@ -83,7 +84,7 @@ class MetricsLog:
     def __init__(self, workdir: epath.PathLike, *, first_step: int, tensorboard: bool):
         self._path = epath.Path(workdir) / "metrics.jsonl"
         lines = self._path.read_text().splitlines() if self._path.exists() else []
-        kept = [line for line in lines if json.loads(line)["step"] <= first_step]
+        kept = [line for line in lines if _step_of(line) <= first_step]
         self._path.write_text("".join(line + "\n" for line in kept))
         self._writer = None
         if tensorboard:
@@ -99,6 +100,14 @@ class MetricsLog:
         if self._writer is not None:
             for name, value in values.items():
                 self._writer.add_scalar(f"{split}/{name}", value, step)
+
+
+def _step_of(line: str) -> float:
+    """The step of a line; beyond all steps if a crash cut the line short."""
+    try:
+        return json.loads(line)["step"]
+    except json.JSONDecodeError:
+        return math.inf
 
 
 def means(records: Iterable[Mapping[str, float]]) -> dict[str, float]:

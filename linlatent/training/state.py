@@ -31,7 +31,8 @@ def create_state(
     seed: int, widths: Sequence[int], optimiser: optax.GradientTransformation
 ) -> TrainState:
     """Initialises a network and its optimiser from a seed."""
-    return state_of(model.init(jax.random.key(seed), widths), optimiser)
+    variables = jax.jit(model.init, static_argnums=1)(jax.random.key(seed), tuple(widths))
+    return state_of(variables, optimiser)
 
 
 def state_of(variables: model.Variables, optimiser: optax.GradientTransformation) -> TrainState:

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import optax
 
 from linlatent import latent, losses, model
-from linlatent.data.stack import Triplet
+from linlatent.data import Triplet
 from linlatent.training.state import TrainState
 
 Batch = Mapping[str, Any]
