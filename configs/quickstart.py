@@ -14,6 +14,6 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.widths = (16, 32, 64, 128, 256)
     config.batching = "stack"
     config.batch_size = 4
-    config.learning_rate = 1e-3
-    config.num_steps = 400
+    config.learning_rate = 2e-3
+    config.num_steps = 360
     return config

@@ -1,7 +1,7 @@
 """The configuration of an experiment: checked once, kept in the workdir as ``config.json``.
 
 It is an `ml_collections.ConfigDict`, which stops at `main`, the training loop and the evaluator;
-everything below takes keyword arguments. ``configs/default.py`` lists its fields.
+everything below takes keyword arguments. `default` lists its fields.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from etils import epath
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, config_dict
 
 from linlatent import images, losses
 from linlatent.data import BATCHINGS, SOURCES
@@ -30,6 +30,58 @@ DATA = (
     *(f"data.{source}" for source in SOURCES),
 )
 """Fields that may change when a workdir is evaluated, on other data than it was trained on."""
+
+
+def default() -> ConfigDict:
+    """Makes the configuration of the paper's training; lists all fields there are."""
+    config = ConfigDict()
+    config.seed = 0
+
+    # Objective: baseline | indirect | direct, with l1 (the paper) or mse (its published code).
+    config.objective = "indirect"
+    config.criterion = "l1"
+    config.latent_weight = 1.0
+
+    # Training. An example is one triplet, or with batching "stack" a crop of all planes.
+    config.batching = "triplet"
+    config.batch_size = 40
+    config.learning_rate = 1e-4
+    config.num_epochs = 40
+    config.num_steps = config_dict.placeholder(int)  # instead of num_epochs
+    config.init_from = config_dict.placeholder(str)  # a workdir whose weights to start from
+    config.log_every_steps = 20
+    config.tensorboard = False
+
+    config.model = ConfigDict()
+    config.model.widths = (64, 128, 256, 512, 1024)
+
+    # Data: synthetic | folder | bbbc006; each source has its own options, see its open_source.
+    config.data = ConfigDict()
+    config.data.source = "synthetic"
+    config.data.crop_size = 128
+    config.data.normalisation = "plane"  # plane | plane-8bit (the published code) | stack
+
+    config.data.synthetic = ConfigDict()
+    config.data.synthetic.config = "w1"  # w1 | w2 | w1_tiny | w2_tiny
+    config.data.synthetic.data_dir = config_dict.placeholder(str)  # None: TFDS's own folder
+
+    config.data.folder = ConfigDict()
+    config.data.folder.path = ""
+    config.data.folder.in_focus = config_dict.placeholder(object)  # index or name; None: found
+    config.data.folder.direction = "below"  # below | above the plane in focus
+    config.data.folder.num_levels = config_dict.placeholder(int)  # None: all there are
+    config.data.folder.level_step = 1
+    config.data.folder.level_spacing_um = config_dict.placeholder(float)
+    config.data.folder.field_pattern = config_dict.placeholder(str)
+    config.data.folder.split = (0.7, 0.1, 0.2)
+    config.data.folder.seed = 0
+
+    config.data.bbbc006 = ConfigDict()
+    config.data.bbbc006.config = "w1"  # w1 | w2
+    config.data.bbbc006.split = "by_well"  # by_well | published (the published code's)
+    config.data.bbbc006.data_dir = config_dict.placeholder(str)  # None: TFDS's own folder
+    config.data.bbbc006.manual_dir = config_dict.placeholder(str)  # None: downloaded
+    return config
 
 
 def validate(config: ConfigDict) -> None:
