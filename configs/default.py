@@ -5,9 +5,9 @@ Command:  python main.py --config=configs/default.py --workdir=DIR
 
 import ml_collections
 
-from linlatent import config
+from linlatent import config as configuration
 
 
 def get_config() -> ml_collections.ConfigDict:
-    """The default; `linlatent.config.default` explains its fields, set by ``--config.FIELD=``."""
-    return config.default()
+    """The default, where all fields are explained; any can be set as ``--config.FIELD=VALUE``."""
+    return configuration.default()

@@ -16,4 +16,5 @@ def get_config() -> ml_collections.ConfigDict:
     config.batch_size = 4
     config.learning_rate = 2e-3
     config.num_steps = 360
+    config.validate_every_steps = 30
     return config

@@ -20,7 +20,7 @@ from linlatent.data import BATCHINGS, SOURCES
 FILE = "config.json"
 
 EXTENDABLE = (
-    *("num_epochs", "num_steps", "tensorboard", "log_every_steps"),
+    *("num_epochs", "num_steps", "tensorboard", "log_every_steps", "validate_every_steps"),
     *(f"data.{source}.data_dir" for source in SOURCES),
 )
 """Fields that may change when a workdir is trained further: they do not change what a step does."""
@@ -50,6 +50,7 @@ def default() -> ConfigDict:
     config.num_steps = config_dict.placeholder(int)  # instead of num_epochs
     config.init_from = config_dict.placeholder(str)  # a workdir whose weights to start from
     config.log_every_steps = 20
+    config.validate_every_steps = config_dict.placeholder(int)  # None: once an epoch
     config.tensorboard = False
 
     config.model = ConfigDict()
@@ -97,9 +98,10 @@ def validate(config: ConfigDict) -> None:
     _choice(config, "data.source", SOURCES)
     for field in ("batch_size", "num_epochs", "log_every_steps", "data.crop_size"):
         _require(config, field, _is_positive_integer, "a positive integer")
-    _require(
-        config, "num_steps", lambda n: n is None or _is_positive_integer(n), "a positive integer"
-    )
+    for field in ("num_steps", "validate_every_steps"):
+        _require(
+            config, field, lambda n: n is None or _is_positive_integer(n), "a positive integer"
+        )
     _require(config, "seed", lambda n: _is_number(n) and n == int(n) >= 0, "an integer >= 0")
     _require(
         config, "learning_rate", lambda rate: _is_number(rate) and rate > 0, "a positive number"

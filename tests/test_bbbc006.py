@@ -335,7 +335,7 @@ def test_a_failed_download_points_at_the_manual_folder(tmp_path):
         raise tfds.download.DownloadError("no route to host")
 
     manager.download = offline
-    with pytest.raises(ConnectionError, match="no route to host.* into the manual folder"):
+    with pytest.raises(ConnectionError, match=r"no route to host.* into the manual folder"):
         Bbbc006(config="w1", data_dir=tmp_path / "tfds")._split_generators(manager)
 
 

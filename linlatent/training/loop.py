@@ -36,8 +36,9 @@ class NonFiniteLossError(ArithmeticError):
 def train(config: ConfigDict, workdir: epath.PathLike) -> TrainState:
     """Trains a network, or goes on where the workdir's latest checkpoint ends.
 
-    After every epoch, and at the end, the objective is measured on the validation split (centre
-    crops, all triplets, evaluation mode) and a checkpoint is saved.
+    After every epoch (or every ``config.validate_every_steps``), and at the end, the objective is
+    measured on the validation split (centre crops, all triplets, evaluation mode) and a checkpoint
+    is saved.
 
     Args:
       config: Of the form of ``configs/default.py``.
@@ -60,6 +61,7 @@ def train(config: ConfigDict, workdir: epath.PathLike) -> TrainState:
         source, triplets=table, batching=config.batching, batch_size=config.batch_size
     )
     last_step = config.num_steps or config.num_epochs * per_epoch
+    per_validation = config.validate_every_steps or per_epoch
     batch_sharding, replicated = _shardings(config.batch_size)
 
     with checkpoints.Checkpoints(workdir) as store:
@@ -102,8 +104,8 @@ def train(config: ConfigDict, workdir: epath.PathLike) -> TrainState:
         with progress.Progress(first_step, last_step, triplets_per_step) as bar:
             records: list[dict[str, float]] = []
 
-            def ends_epoch(number: int) -> bool:
-                return number % per_epoch == 0 or number == last_step
+            def is_validated(number: int) -> bool:
+                return number % per_validation == 0 or number == last_step
 
             def finish(number: int, metrics: Mapping[str, jax.Array]) -> None:
                 """Reads the metrics of a step, one step late, so that the device never waits."""
@@ -112,7 +114,7 @@ def train(config: ConfigDict, workdir: epath.PathLike) -> TrainState:
                 records.append(record)
                 bar.update(number, record["loss"])
                 # Before a checkpoint, too: what resumes from it starts with no records.
-                if number % config.log_every_steps == 0 or ends_epoch(number):
+                if number % config.log_every_steps == 0 or is_validated(number):
                     log.write(number, "train", progress.means(records))
                     records.clear()
 
@@ -123,7 +125,7 @@ def train(config: ConfigDict, workdir: epath.PathLike) -> TrainState:
                 if pending:
                     finish(*pending)
                 pending = number, metrics
-                if ends_epoch(number):
+                if is_validated(number):
                     finish(*pending)
                     pending = None
                     measured = validate(state.variables)
@@ -131,7 +133,7 @@ def train(config: ConfigDict, workdir: epath.PathLike) -> TrainState:
                     log.write(number, "validation", measured)
                     store.save(number, state.variables, _rest_of(state), measured["loss"])
                     bar.message(
-                        f"epoch {number / per_epoch:.3g}, step {number}: validation "
+                        f"epoch {number / per_epoch:.2f}, step {number}: validation "
                         + ", ".join(f"{name} {value:.4f}" for name, value in measured.items())
                     )
     return state
