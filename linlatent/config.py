@@ -21,7 +21,7 @@ FILE = "config.json"
 
 EXTENDABLE = (
     *("num_epochs", "num_steps", "tensorboard", "log_every_steps", "validate_every_steps"),
-    *(f"data.{source}.data_dir" for source in SOURCES),
+    *(f"data.{source}.{field}" for source in SOURCES for field in ("data_dir", "manual_dir")),
 )
 """Fields that may change when a workdir is trained further: they do not change what a step does."""
 

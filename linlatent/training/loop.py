@@ -80,6 +80,10 @@ def train(config: ConfigDict, workdir: epath.PathLike) -> TrainState:
             *(workdir, len(source.slide_ids["train"]), source.name, config.objective),
             *(first_step, last_step, per_epoch, jax.device_count(), jax.devices()[0].device_kind),
         )
+        if not source.slide_ids["validation"]:
+            progress.logger.info(
+                "%s has no validation slides: training slides stand in for them", source.name
+            )
         batches = train_batches(
             source,
             triplets=table,
