@@ -44,10 +44,14 @@ class BatchNorm(nn.Module):
     normalised with moments of its own, as if it had been a pass through the network by itself.
     The moments are *returned as they are* in the collection ``batch_stats``, ``(passes, C)`` (the
     variance unbiased, as PyTorch keeps it); `fold_statistics` folds them into the running averages.
+
+    The bias of the convolution before is an argument of its own. Normalisation with the batch's own
+    mean takes it away again, so in training it only enters the moments: its gradient is exactly
+    zero, where rounding would give it one that Adam blows up.
     """
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, passes: int) -> jax.Array:
+    def __call__(self, x: jax.Array, bias_before: jax.Array, *, passes: int) -> jax.Array:
         channels = x.shape[-1]
         scale = self.param("scale", nn.initializers.ones, (channels,))
         bias = self.param("bias", nn.initializers.zeros, (channels,))
@@ -56,13 +60,13 @@ class BatchNorm(nn.Module):
         # Joining more axes than the passes would be the same, but XLA reduces it far more slowly.
         parts = x.reshape(max(passes, 1), -1, *x.shape[1:])
         if passes == EVALUATION:
-            mean, var = running_mean.value[None], running_var.value[None]
+            mean, var = (running_mean.value - bias_before)[None], running_var.value[None]
         else:
             mean = jnp.mean(parts, axis=(1, 2, 3))
             var = jnp.mean(jnp.square(parts - _per_pass(mean)), axis=(1, 2, 3))
             count = parts[0].size // channels
             if not self.is_initializing():
-                running_mean.value = mean
+                running_mean.value = mean + bias_before[None]
                 running_var.value = var * (count / max(count - 1, 1))
         factor = jax.lax.rsqrt(var + EPSILON) * scale[None]
         parts = (parts - _per_pass(mean)) * _per_pass(factor) + _per_channel(bias)[None]
@@ -79,9 +83,7 @@ class Downsample(nn.Module):
         shape = (3, 3, x.shape[-1], self.width)
         kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
         bias = self.param("bias", nn.initializers.zeros, (self.width,))
-        x = BatchNorm(name="norm")(
-            convolution.downsample(x, kernel) + _per_channel(bias), passes=passes
-        )
+        x = BatchNorm(name="norm")(convolution.downsample(x, kernel), bias, passes=passes)
         return nn.leaky_relu(x, NEGATIVE_SLOPE)
 
 
@@ -96,9 +98,7 @@ class Upsample(nn.Module):
         shape = (3, 3, self.width, x.shape[-1])
         kernel = self.param("kernel", nn.initializers.lecun_normal(in_axis=-1, out_axis=-2), shape)
         bias = self.param("bias", nn.initializers.zeros, (self.width,))
-        x = BatchNorm(name="norm")(
-            convolution.upsample(x, kernel) + _per_channel(bias), passes=passes
-        )
+        x = BatchNorm(name="norm")(convolution.upsample(x, kernel), bias, passes=passes)
         return nn.leaky_relu(x, NEGATIVE_SLOPE)
 
 
