@@ -109,10 +109,15 @@ def _restore(manager: ocp.CheckpointManager, step: int, items: Mapping[str, Any]
     # Compared beforehand, since Orbax notices halfway and leaves half-begun reads behind.
     saved = manager.item_metadata(step)
     for name, tree in abstract.items():
-        if saved[name] is None or _shapes(saved[name].tree) != _shapes(tree):
+        if saved[name] is None:
             raise ValueError(
-                f"{manager.directory / str(step)}: the item {name!r} is missing, or has other names"
-                " or shapes than this configuration makes (config.model.widths)"
+                f"{manager.directory / str(step)}: the item {name!r} is missing; weights without"
+                " their optimiser can be trained on in another workdir, by config.init_from"
+            )
+        if _shapes(saved[name].tree) != _shapes(tree):
+            raise ValueError(
+                f"{manager.directory / str(step)}: the item {name!r} has other names or shapes than"
+                " this configuration makes (config.model.widths)"
             )
     arguments = {name: ocp.args.StandardRestore(tree) for name, tree in abstract.items()}
     return manager.restore(step, args=ocp.args.Composite(**arguments))

@@ -1,21 +1,16 @@
-"""Reads weights with the names of the published PyTorch code, for comparisons."""
+"""Reads the numbers of the published PyTorch code, for comparisons."""
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import jax
 import numpy as np
 
-REFERENCE = Path(__file__).parent / "fixtures" / "reference.npz"
+import linlatent
+from linlatent import torch_weights
 
-_LEAVES = {
-    "weight": ("params", "scale"),
-    "bias": ("params", "bias"),
-    "running_mean": ("batch_stats", "mean"),
-    "running_var": ("batch_stats", "var"),
-}
+REFERENCE = Path(__file__).parent / "fixtures" / "reference.npz"
 
 
 def load_reference() -> dict[str, np.ndarray]:
@@ -28,39 +23,47 @@ def images(array: np.ndarray) -> np.ndarray:
     return np.moveaxis(array, 1, -1)
 
 
+def under(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    """The arrays ``<prefix>/<published name>`` by their published names."""
+    return {
+        key.removeprefix(prefix + "/"): array
+        for key, array in arrays.items()
+        if key.startswith(prefix + "/")
+    }
+
+
 def to_variables(arrays: dict[str, np.ndarray], prefix: str) -> dict:
-    """Collects the arrays ``<prefix>/<published name>`` into the tree of linlatent's variables."""
-    tree: dict = {"params": {}, "batch_stats": {}}
-    for key, array in arrays.items():
-        if not key.startswith(prefix + "/") or key.endswith("num_batches_tracked"):
-            continue
-        path, leaf = _place(key.removeprefix(prefix + "/"), array)
-        node = tree
-        for name in path[:-1]:
-            node = node.setdefault(name, {})
-        node[path[-1]] = leaf
-    return tree
-
-
-def _place(name: str, array: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:
-    half, index, layer, leaf = re.fullmatch(
-        r"(encoder|decoder|final_layer)(?:\.(\d))?\.(\d)\.(\w+)", name
-    ).groups()
-    block = f"block_{index}" if half != "final_layer" else "block_4"
-    half = "encoder" if half == "encoder" else "decoder"
-    if layer == "1":
-        collection, our_leaf = _LEAVES[leaf]
-        return (collection, half, block, "norm", our_leaf), array
-    if layer == "3":
-        block = "to_image"
-    if leaf == "bias":
-        return ("params", half, block, "bias"), array
-    # (O, I, 3, 3), or (I, O, 3, 3) of a transposed convolution, which we keep as the kernel of the
-    # convolution that it transposes: (3, 3, out, in).
-    return ("params", half, block, "kernel"), np.transpose(array, (2, 3, 1, 0))
+    """The arrays ``<prefix>/<published name>`` as variables; those it lacks are the weights'."""
+    return torch_weights.to_variables(under(arrays, "state_dict") | under(arrays, prefix))
 
 
 def assert_trees_close(actual, expected, **tolerances) -> None:
     jax.tree.map(
         lambda a, e: np.testing.assert_allclose(a, e, **tolerances), dict(actual), dict(expected)
+    )
+
+
+def assert_same(actual, expected):
+    """Equal in names, types and every bit."""
+    assert jax.tree.structure(actual) == jax.tree.structure(expected)
+
+    def compare(path, a, e):
+        assert a.dtype == e.dtype, path
+        np.testing.assert_array_equal(a, e, err_msg=str(path))
+
+    jax.tree.map_with_path(compare, actual, expected)
+
+
+def assert_deblurs_as_published(params, reference):
+    x_b, x_c = (images(reference[f"x_{plane}"]) for plane in "bc")
+
+    @jax.jit
+    def run(params):
+        z_b, z_c = linlatent.encode(params, x_b), linlatent.encode(params, x_c)
+        return linlatent.deblur(params, z_b, z_c, 0.25)
+
+    np.testing.assert_allclose(
+        run(params),
+        images(reference["eval/deblur_alpha_0.25_from_b_c"]),
+        atol=1e-5,
     )

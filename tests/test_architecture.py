@@ -13,7 +13,7 @@ PACKAGE = ROOT / "linlatent"
 
 FLOORS = (
     ("main", "cli"),
-    ("training", "evaluation"),
+    ("training", "evaluation", "torch_weights"),
     ("inference",),
     ("checkpoints", "config"),
     ("data",),

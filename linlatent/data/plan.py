@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-GROUP_SIZE = 8
-"""Slides whose examples are shuffled together: 1280 triplets of the paper's kind."""
+GROUP_SIZE = 16
+"""Slides whose examples are shuffled together: 2560 triplets of the paper's kind."""
 
 
 class Plan(NamedTuple):
