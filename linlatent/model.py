@@ -221,8 +221,8 @@ def decode_in_training(
 def _in_training(
     network: nn.Module, variables: Variables, planes: jax.Array, joint: bool
 ) -> tuple[jax.Array, Statistics]:
-    # One batch of all planes, since XLA runs the gradients of a vmapped network, whose operands
-    # carry one more axis, at half the speed.
+    # One batch of all planes, rather than a network that is vmapped over them: the same, but its
+    # gradients have one axis less, which saves a CPU about 15 % of a step.
     batch = planes.reshape(-1, *planes.shape[2:])
     passes = 1 if joint else len(planes)
     y, updated = network.apply(variables, batch, passes=passes, mutable=["batch_stats"])
