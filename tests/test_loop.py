@@ -168,7 +168,8 @@ def test_borrowed_weights_must_have_the_same_widths(trained, tiny_config, tmp_pa
 def test_a_mistake_can_be_corrected_in_the_same_workdir(tiny_config, tmp_path):
     with pytest.raises(ValueError, match="smaller than the crop"):
         train(tiny_config({"data.crop_size": 64}), tmp_path)
-    train(tiny_config({"num_steps": 1}), tmp_path)
+    train(tiny_config({"num_steps": 1, "tensorboard": True}), tmp_path)
+    assert list((tmp_path / "tensorboard").glob("events.out.tfevents.*"))
 
 
 def test_a_trained_workdir_keeps_its_configuration(trained, tiny_config):
