@@ -10,9 +10,22 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import jax
 import numpy as np
 import pytest
+from published import load_reference, under
 
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture(scope="session")
+def reference():
+    """Numbers of the published PyTorch code, by key."""
+    return load_reference()
+
+
+@pytest.fixture(scope="session")
+def state_dict(reference):
+    """Weights and statistics of its network, by their published names."""
+    return under(reference, "state_dict")
 
 
 @pytest.fixture(scope="session")

@@ -6,15 +6,9 @@ import sys
 import tomllib
 
 import pytest
-from published import load_reference, under
 
 import linlatent
 from linlatent import cli, torch_weights
-
-
-@pytest.fixture(scope="module")
-def state_dict():
-    return under(load_reference(), "state_dict")
 
 
 def failure_of(*arguments):

@@ -5,7 +5,7 @@ import functools
 import jax
 import numpy as np
 import pytest
-from published import assert_trees_close, images, load_reference, to_variables
+from published import assert_trees_close, images, to_variables
 
 import linlatent
 from linlatent import model
@@ -13,11 +13,6 @@ from linlatent.data.stack import Triplet
 from linlatent.training import step as steps
 
 OBJECTIVES = [(c, o) for c in ("mse", "l1") for o in ("baseline", "indirect", "direct")]
-
-
-@pytest.fixture(scope="module")
-def reference():
-    return load_reference()
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import os
 import jax
 import numpy as np
 import pytest
-from published import assert_deblurs_as_published, assert_same, images, load_reference, under
+from published import assert_deblurs_as_published, assert_same, images
 
 import linlatent
 from linlatent import torch_weights
@@ -15,16 +15,6 @@ from linlatent import torch_weights
 torch = pytest.importorskip("torch", reason="torch is not installed (the extra 'torch')")
 
 WIDTHS = (4, 8, 16, 16, 32)
-
-
-@pytest.fixture(scope="module")
-def reference():
-    return load_reference()
-
-
-@pytest.fixture(scope="module")
-def state_dict(reference):
-    return under(reference, "state_dict")
 
 
 @pytest.fixture(scope="module")

@@ -9,23 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from published import assert_deblurs_as_published, assert_same, load_reference, under
+from published import assert_deblurs_as_published, assert_same
 
 import linlatent
 from linlatent import config as configuration
 from linlatent import model, torch_weights
 
 WIDTHS = (4, 8, 16, 16, 32)
-
-
-@pytest.fixture(scope="module")
-def reference():
-    return load_reference()
-
-
-@pytest.fixture(scope="module")
-def state_dict(reference):
-    return under(reference, "state_dict")
 
 
 @pytest.fixture(scope="module")
