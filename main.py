@@ -1,18 +1,26 @@
 """Trains a network on focal stacks, evaluates it, or both.
 
 python main.py --config=configs/indirect.py --workdir=DIR
+python main.py --config=configs/indirect.py:published --workdir=DIR
 python main.py --workdir=DIR --mode=evaluate
+
+Several processes train together where each is given --coordinator_address=HOST:PORT of the first,
+--num_processes=N and --process_id=0 to N - 1, or --distributed, which finds these in the
+environment of a TPU pod, SLURM, Open MPI or an indexed Kubernetes job. They need the same workdir.
 """
 
 import logging
 import os
+import re
 import sys
+from typing import Any
 
 from absl import app, flags
 from absl import logging as absl_logging
 from ml_collections import config_flags
 
 from linlatent import config as configuration
+from linlatent import devices
 
 # TensorFlow only reads data here; without this it greets everyone with a remark on rounding.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
@@ -27,7 +35,44 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the model, local or g
 _MODE = flags.DEFINE_enum(
     "mode", "train", ["train", "evaluate", "train_and_evaluate"], "What to do."
 )
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator_address", None, "HOST:PORT of the first of several processes."
+)
+_NUM_PROCESSES = flags.DEFINE_integer(
+    "num_processes", None, "How many processes train together.", lower_bound=1
+)
+_PROCESS_ID = flags.DEFINE_integer(
+    "process_id", None, "Number of this process, from 0.", lower_bound=0
+)
+_DISTRIBUTED = flags.DEFINE_bool(
+    "distributed",
+    False,
+    "Find the other processes in the environment of a TPU pod, SLURM, Open MPI or Kubernetes.",
+)
 flags.mark_flag_as_required("workdir")
+
+
+@flags.multi_flags_validator(
+    ["coordinator_address", "num_processes", "process_id", "distributed", "mode"]
+)
+def _check_processes(values: dict[str, Any]) -> bool:
+    named = [values[flag] for flag in ("coordinator_address", "num_processes", "process_id")]
+    given = sum(value is not None for value in named)
+    if not given and not values["distributed"]:
+        return True
+    if given != (0 if values["distributed"] else 3):
+        raise flags.ValidationError(
+            "several processes need --coordinator_address, --num_processes and --process_id, all"
+            " three, or --distributed alone"
+        )
+    address, count, number = named
+    if address is not None and not re.fullmatch(r".+:\d+", address):
+        raise flags.ValidationError("--coordinator_address must be HOST:PORT")
+    if number is not None and number >= count:
+        raise flags.ValidationError("--process_id counts from 0 and is less than --num_processes")
+    if values["mode"] != "train":
+        raise flags.ValidationError("several processes only train; evaluate with one, afterwards")
+    return True
 
 
 def main(arguments: list[str]) -> None:
@@ -47,9 +92,23 @@ def main(arguments: list[str]) -> None:
 
 def _parse_flags(arguments: list[str]) -> list[str]:
     try:
-        return app.parse_flags_with_usage(arguments)
+        return flags.FLAGS(arguments)
     except AttributeError as error:  # How ml_collections reports a field that does not exist.
         sys.exit(f"error: a --config.FIELD names no field of the configuration: {error.args[0]}")
+    except (flags.Error, OSError) as error:
+        sys.exit(f"error: {_without_traceback(str(error))}")
+
+
+def _without_traceback(message: str) -> str:
+    """Shortens what ml_collections says where ``get_config`` refuses what follows the colon."""
+    traceback = r"Error whilst parsing config file:.*\n"
+    message = re.sub(
+        traceback + r"TypeError: get_config\(\) takes 0 positional arguments.*",
+        "this configuration takes no recipe after a colon",
+        message,
+        flags=re.DOTALL,
+    )
+    return re.sub(traceback + "ValueError: ", "", message, flags=re.DOTALL).rstrip()
 
 
 def _show_own_messages() -> None:
@@ -67,6 +126,12 @@ def _show_own_messages() -> None:
 def _run() -> None:
     if _CONFIG.value is not None:
         configuration.validate(_CONFIG.value)  # Before the slow imports.
+    devices.keep_memory()
+    devices.keep_compiled()
+    if _DISTRIBUTED.value or _COORDINATOR.value is not None:
+        devices.connect(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+        if not devices.is_first_process():
+            logging.getLogger("linlatent").setLevel(logging.WARNING)
     if _MODE.value != "evaluate":
         from linlatent.training import train
 

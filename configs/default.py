@@ -1,6 +1,7 @@
-"""The paper's training, as printed; every other experiment changes a few fields of it.
+"""The paper's training; every other experiment changes a few fields of it.
 
-Command:  python main.py --config=configs/default.py --workdir=DIR
+As printed:    python main.py --config=configs/default.py --workdir=DIR
+As published:  python main.py --config=configs/default.py:published --workdir=DIR
 """
 
 import ml_collections
@@ -8,6 +9,9 @@ import ml_collections
 from linlatent import config as configuration
 
 
-def get_config() -> ml_collections.ConfigDict:
-    """The default, where all fields are explained; any can be set as ``--config.FIELD=VALUE``."""
-    return configuration.default()
+def get_config(recipe: str = "printed") -> ml_collections.ConfigDict:
+    """A recipe of ``linlatent/config.py``, which explains all fields.
+
+    Any of them can be set as ``--config.FIELD=VALUE``.
+    """
+    return configuration.of_recipe(recipe)

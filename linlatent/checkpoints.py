@@ -2,7 +2,9 @@
 
 ``WORKDIR/checkpoints/STEP`` holds two items: ``params``, the variables that inference and
 evaluation need, and ``train``, what only further training needs (the step and the optimiser's
-state). Kept are the latest, to resume from, and the one with the lowest validation loss, to use.
+state). In those of an ensemble every array has a leading axis over the members. Kept are the
+latest, to resume from, and the one with the lowest validation loss, to use; of an ensemble that is
+the mean over its members.
 
 Training looks for its start in this order: the latest checkpoint of its own workdir, then the best
 one of ``config.init_from``, then scratch.
@@ -72,19 +74,23 @@ class Checkpoints:
         return restored["params"], restored["train"]
 
 
-def read_best(workdir: epath.PathLike, widths: Sequence[int]) -> tuple[model.Variables, int]:
+def read_best(
+    workdir: epath.PathLike, widths: Sequence[int], *, num_models: int = 1
+) -> tuple[model.Variables, int]:
     """Reads the parameters of the checkpoint that was best on validation.
 
     Args:
       workdir: The folder that training wrote, local or ``gs://``.
       widths: The encoder widths of its configuration.
+      num_models: How many networks it trained.
 
     Returns:
-      The variables, on the default device, and the number of training steps behind them.
+      The variables, on the default device, and the number of training steps behind them. Those of
+      several networks have a leading axis over them.
 
     Raises:
       FileNotFoundError: If the workdir holds no checkpoint.
-      ValueError: If the checkpoint holds other names or shapes than a network of these widths.
+      ValueError: If the checkpoint holds other names or shapes than networks of these widths.
     """
     folder = epath.Path(workdir) / FOLDER
     if not folder.exists():
@@ -93,9 +99,10 @@ def read_best(workdir: epath.PathLike, widths: Sequence[int]) -> tuple[model.Var
         step = manager.best_step()
         if step is None:
             raise FileNotFoundError(f"{folder}: the folder holds no finished checkpoint")
-        device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+        device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        members = (num_models,) if num_models > 1 else ()
         abstract = jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device),
+            lambda leaf: jax.ShapeDtypeStruct(members + leaf.shape, leaf.dtype, sharding=device),
             jax.eval_shape(lambda: model.init(jax.random.key(0), widths)),
         )
         return _restore(manager, step, {"params": abstract})["params"], step
@@ -117,7 +124,7 @@ def _restore(manager: ocp.CheckpointManager, step: int, items: Mapping[str, Any]
         if _shapes(saved[name].tree) != _shapes(tree):
             raise ValueError(
                 f"{manager.directory / str(step)}: the item {name!r} has other names or shapes than"
-                " this configuration makes (config.model.widths)"
+                " this configuration makes (config.model.widths, config.num_models)"
             )
     arguments = {name: ocp.args.StandardRestore(tree) for name, tree in abstract.items()}
     return manager.restore(step, args=ocp.args.Composite(**arguments))

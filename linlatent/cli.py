@@ -72,10 +72,13 @@ def _import_torch(checkpoint: str, out: str, objective: str, normalisation: str)
 def _declare_export_torch(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("workdir", metavar="WORKDIR", help="a folder that training wrote")
     parser.add_argument("--out", required=True, metavar="FILE", help="a new file")
+    parser.add_argument(
+        "--member", type=int, default=0, metavar="I", help="of an ensemble (default: 0)"
+    )
 
 
-def _export_torch(workdir: str, out: str) -> None:
-    torch_weights.export_torch(workdir, out)
+def _export_torch(workdir: str, out: str, member: int) -> None:
+    torch_weights.export_torch(workdir, out, member=member)
     print(f"{out}: a state dict for torch.load(..., weights_only=True)")
 
 

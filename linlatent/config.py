@@ -1,7 +1,7 @@
 """The configuration of an experiment: checked once, kept in the workdir as ``config.json``.
 
 It is an `ml_collections.ConfigDict`, which stops at `main`, the training loop and the evaluator;
-everything below takes keyword arguments. `default` lists its fields.
+everything below takes keyword arguments. `default` lists its fields, `RECIPES` the ways to train.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from etils import epath
 from ml_collections import ConfigDict, config_dict
 
 from linlatent import images, losses
-from linlatent.data import BATCHINGS, SOURCES
+from linlatent.data import BATCHINGS, SOURCES, TRIPLETS
 
 FILE = "config.json"
 
 EXTENDABLE = (
     *("num_epochs", "num_steps", "tensorboard", "log_every_steps", "validate_every_steps"),
+    "shard_params",
     *(f"data.{source}.{field}" for source in SOURCES for field in ("data_dir", "manual_dir")),
 )
 """Fields that may change when a workdir is trained further: they do not change what a step does."""
@@ -33,25 +34,32 @@ DATA = (
 
 
 def default() -> ConfigDict:
-    """Makes the configuration of the paper's training; lists all fields there are."""
+    """Makes the configuration of the paper's training, as printed; lists all fields there are."""
     config = ConfigDict()
     config.seed = 0
+    # Networks trained together: member i starts from the weights of seed + i, all of them see the
+    # batches of seed.
+    config.num_models = 1
 
     # Objective: baseline | indirect | direct, with l1 (the paper) or mse (its published code).
     config.objective = "indirect"
     config.criterion = "l1"
     config.latent_weight = 1.0
 
-    # Training. An example is one triplet, or with batching "stack" a crop of all planes.
+    # Training. An example is a crop of one triplet, or with batching "stack" of all planes;
+    # "ten-crop" (the published code) keeps the ten crops of a triplet of a slide in one batch.
+    config.triplets = "midpoint"  # midpoint: all equidistant ones | dyadic (the published code)
     config.batching = "triplet"
     config.batch_size = 40
+    config.accumulate = 1  # batches whose mean gradient moves the weights once
     config.learning_rate = 1e-4
     config.num_epochs = 40
-    config.num_steps = config_dict.placeholder(int)  # instead of num_epochs
+    config.num_steps = config_dict.placeholder(int)  # instead of num_epochs; a step is a batch
     config.init_from = config_dict.placeholder(str)  # a workdir whose weights to start from
     config.log_every_steps = 20
     config.validate_every_steps = config_dict.placeholder(int)  # None: once an epoch
     config.tensorboard = False
+    config.shard_params = False  # splits large weights over the devices, to save their memory
 
     config.model = ConfigDict()
     config.model.widths = (64, 128, 256, 512, 1024)
@@ -85,6 +93,41 @@ def default() -> ConfigDict:
     return config
 
 
+def published() -> ConfigDict:
+    """Makes the configuration of the paper's training as its published code runs it.
+
+    Note:
+      The published code computes in a mixture of float16 and float32, linlatent in float32. At the
+      end of an epoch the published code moves the weights even if fewer than ``accumulate`` batches
+      have come together, as Lightning does; here the next epoch goes on accumulating.
+    """
+    config = default()
+    config.criterion = "mse"
+    config.triplets = "dyadic"
+    config.batching = "ten-crop"
+    config.batch_size = 10
+    config.accumulate = 16
+    config.learning_rate = 1e-3
+    config.data.normalisation = "plane-8bit"
+    config.data.bbbc006.split = "published"
+    return config
+
+
+RECIPES = {"printed": default, "published": published}
+"""The paper's training, as it is printed and as its published code runs it."""
+
+
+def of_recipe(name: str) -> ConfigDict:
+    """Makes the configuration of a recipe.
+
+    Raises:
+      ValueError: If the name is not in `RECIPES`.
+    """
+    if name not in RECIPES:
+        raise ValueError(f"unknown recipe {name!r}; choose one of {', '.join(RECIPES)}")
+    return RECIPES[name]()
+
+
 def validate(config: ConfigDict) -> None:
     """Checks every value of a configuration.
 
@@ -93,15 +136,28 @@ def validate(config: ConfigDict) -> None:
     """
     _choice(config, "objective", losses.OBJECTIVES)
     _choice(config, "criterion", losses.CRITERIA)
+    _choice(config, "triplets", TRIPLETS)
     _choice(config, "batching", BATCHINGS)
     _choice(config, "data.normalisation", images.NORMALISATIONS)
     _choice(config, "data.source", SOURCES)
-    for field in ("batch_size", "num_epochs", "log_every_steps", "data.crop_size"):
+    for field in (
+        *("num_models", "batch_size", "accumulate", "num_epochs", "log_every_steps"),
+        "data.crop_size",
+    ):
         _require(config, field, _is_positive_integer, "a positive integer")
+    block = BATCHINGS[config.batching]
+    _require(
+        config,
+        "batch_size",
+        lambda size: size % block == 0,
+        f"a multiple of {block} with batching {config.batching!r}",
+    )
     for field in ("num_steps", "validate_every_steps"):
         _require(
             config, field, lambda n: n is None or _is_positive_integer(n), "a positive integer"
         )
+    for field in ("tensorboard", "shard_params"):
+        _require(config, field, lambda flag: isinstance(flag, bool), "True or False")
     _require(config, "seed", lambda n: _is_number(n) and n == int(n) >= 0, "an integer >= 0")
     _require(
         config, "learning_rate", lambda rate: _is_number(rate) and rate > 0, "a positive number"
@@ -145,7 +201,7 @@ def read(workdir: epath.PathLike) -> ConfigDict:
         raise ValueError(f"{path}: not a configuration in JSON: {error}") from error
     if not isinstance(plain, dict) or not {"model", "data"} <= plain.keys():
         raise ValueError(f"{path}: not a configuration: no object with fields 'model' and 'data'")
-    return ConfigDict(_tuples(plain))
+    return ConfigDict({"num_models": 1} | _tuples(plain))  # The field is younger than workdirs are.
 
 
 def require_same(workdir: epath.PathLike, config: ConfigDict, *, but_for: Sequence[str]) -> None:

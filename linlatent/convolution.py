@@ -2,9 +2,12 @@
 
 `downsample` (stride 2) halves an image, `upsample` with the same kernel is its transpose (adjoint)
 and doubles it: ``<downsample(x, k), y> == <x, upsample(y, k)>``. So each one's input gradient is
-the other, and they share one weight gradient with the roles of input and output swapped. `convolve`
-keeps the size. Each is a `jax.custom_vjp`: left to itself, XLA differentiates a dilated
-convolution, which its CPU backend runs many times slower than a matrix product.
+the other, and they share one weight gradient with the roles of input and output swapped: they are
+`jax.custom_vjp`, because XLA differentiates the transpose by a dilated convolution, which its CPU
+backend runs many times slower. `convolve` keeps the size.
+
+Each computes in the type of its images, float32 or bfloat16, and takes the kernel in float32; sums,
+and with them the kernel's gradient, are float32 as well.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ def downsample(x: jax.Array, kernel: jax.Array) -> jax.Array:
     Returns:
       ``(N, H / 2, W / 2, O)``, as PyTorch's ``Conv2d(I, O, 3, stride=2, padding=1)`` without bias.
     """
+    kernel = kernel.astype(x.dtype)
     return lax.conv_general_dilated(x, kernel, (2, 2), _PADDING, dimension_numbers=_LAYOUT)
 
 
@@ -43,6 +47,7 @@ def upsample(y: jax.Array, kernel: jax.Array) -> jax.Array:
       ``(N, 2 h, 2 w, I)``, as PyTorch's ``ConvTranspose2d(O, I, 3, stride=2, padding=1,
       output_padding=1)`` without bias.
     """
+    kernel = kernel.astype(y.dtype)
     return lax.platform_dependent(y, kernel, cpu=_upsample_by_phases, default=_upsample_natively)
 
 
@@ -71,18 +76,29 @@ def _upsample_by_phases(y: jax.Array, kernel: jax.Array) -> jax.Array:
     return jnp.stack([even, odd], axis=2).reshape(n, 2 * height, 2 * width, -1)
 
 
-@jax.custom_vjp
 def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Convolves with stride 1 and one pixel of zero padding: the size stays.
 
     Args:
       x: Images ``(N, H, W, I)``.
-      kernel: Weights ``(3, 3, I, O)``. The weight gradient is written for O much smaller than I.
+      kernel: Weights ``(3, 3, I, O)``, with O so small that 9 O is of the order of I.
 
     Returns:
-      ``(N, H, W, O)``, as PyTorch's ``Conv2d(I, O, 3, padding=1)`` without bias.
+      ``(N, H, W, O)`` float32, as PyTorch's ``Conv2d(I, O, 3, padding=1)`` without bias.
     """
-    return lax.conv_general_dilated(x, kernel, (1, 1), _PADDING, dimension_numbers=_LAYOUT)
+    n, height, width, channels = x.shape
+    # What every pixel gives to each of its neighbours is one product that reads x once; then the
+    # few channels are shifted instead of the many.
+    taps = jnp.moveaxis(kernel.astype(x.dtype), 2, -1).reshape(-1, channels)
+    products = _product(taps, x.reshape(-1, channels).T).reshape(3, 3, -1, n, height, width)
+    padded = jnp.pad(products, ((0, 0), (0, 0), (0, 0), (0, 0), (1, 1), (1, 1)))
+    y = sum(padded[i, j, :, :, i : i + height, j : j + width] for i in range(3) for j in range(3))
+    return jnp.moveaxis(y, 0, -1)
+
+
+def _product(a: jax.Array, b: jax.Array) -> jax.Array:
+    """The matrix product, in float32 from either type."""
+    return jnp.matmul(a, b, preferred_element_type=jnp.float32)
 
 
 def _turned(kernel: jax.Array) -> jax.Array:
@@ -90,28 +106,48 @@ def _turned(kernel: jax.Array) -> jax.Array:
     return jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
 
 
-def _neighbourhoods(x: jax.Array, stride: int) -> jax.Array:
-    """The 3x3 neighbourhood of every stride-th pixel: ``(N, H, W, C)`` to ``(pixels, 9 C)``."""
+def _neighbourhoods(x: jax.Array) -> jax.Array:
+    """The 3x3 neighbourhood of every other pixel, ``(N, H, W, C)`` to ``(N H W / 4, 9 C)``."""
     _, height, width, channels = x.shape
     padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    taps = [
-        padded[:, i : i + height : stride, j : j + width : stride]
-        for i in range(3)
-        for j in range(3)
-    ]
+    taps = [padded[:, i : i + height : 2, j : j + width : 2] for i in range(3) for j in range(3)]
     return jnp.concatenate(taps, axis=-1).reshape(-1, 9 * channels)
 
 
 def _downsample_weight_gradient(x: jax.Array, y: jax.Array) -> jax.Array:
     """Gradient of ``<downsample(x, k), y>`` with respect to the kernel ``(3, 3, I, O)``."""
     return lax.platform_dependent(
-        x, y, cpu=_weight_gradient_as_product, default=_weight_gradient_as_convolution
+        x, y, cpu=_weight_gradient_on_cpu, default=_weight_gradient_as_convolution
     )
 
 
+def _weight_gradient_on_cpu(x: jax.Array, y: jax.Array) -> jax.Array:
+    few_inputs = x.shape[-1] < y.shape[-1]
+    return _weight_gradient_as_product(x, y) if few_inputs else _weight_gradient_by_taps(x, y)
+
+
 def _weight_gradient_as_product(x: jax.Array, y: jax.Array) -> jax.Array:
-    gradient = _neighbourhoods(x, stride=2).T @ y.reshape(-1, y.shape[-1])
+    gradient = _product(_neighbourhoods(x).T, y.reshape(-1, y.shape[-1]))
     return gradient.reshape(3, 3, x.shape[-1], y.shape[-1])
+
+
+def _weight_gradient_by_taps(x: jax.Array, y: jax.Array) -> jax.Array:
+    """One product per tap: copies x once and y four times, where neighbourhoods are 9/4 of x."""
+    _, height, width, channels = y.shape
+    padded = jnp.pad(jnp.moveaxis(y, 3, 0), ((0, 0), (0, 0), (0, 1), (0, 1)))
+    by_channel = lax.optimization_barrier(padded)  # or XLA transposes anew for every tap
+    phases = [[x[:, i::2, j::2].reshape(-1, x.shape[-1]) for j in (0, 1)] for i in (0, 1)]
+    # The rows of taps, and columns likewise: which phase of x each meets, and y shifted by what.
+    meetings = ((1, 1), (0, 0), (1, 0))
+    taps = [
+        _product(
+            by_channel[:, :, down : down + height, right : right + width].reshape(channels, -1),
+            phases[row][column],
+        )
+        for row, down in meetings
+        for column, right in meetings
+    ]
+    return jnp.stack(taps).reshape(3, 3, channels, -1).swapaxes(2, 3)
 
 
 def _weight_gradient_as_convolution(x: jax.Array, y: jax.Array) -> jax.Array:
@@ -120,7 +156,7 @@ def _weight_gradient_as_convolution(x: jax.Array, y: jax.Array) -> jax.Array:
     def convolution_of(k: jax.Array) -> jax.Array:
         return lax.conv_general_dilated(x, k, (2, 2), _PADDING, dimension_numbers=_LAYOUT)
 
-    return jax.linear_transpose(convolution_of, kernel)(y)[0]
+    return jax.linear_transpose(convolution_of, kernel)(y)[0].astype(jnp.float32)
 
 
 def _downsample_forward(x, kernel):
@@ -141,19 +177,5 @@ def _upsample_backward(residuals, gradient):
     return downsample(gradient, kernel), _downsample_weight_gradient(gradient, y)
 
 
-def _convolve_forward(x, kernel):
-    return convolve(x, kernel), (x, kernel)
-
-
-def _convolve_backward(residuals, gradient):
-    x, kernel = residuals
-    # Neighbourhoods of the gradient, not of x: its channels are few. Seen from a pixel of x the
-    # taps lie the other way round, hence the turn.
-    product = _neighbourhoods(gradient, stride=1).T @ x.reshape(-1, x.shape[-1])
-    turned = product.reshape(3, 3, gradient.shape[-1], x.shape[-1])
-    return convolve(gradient, _turned(kernel)), _turned(turned)
-
-
 downsample.defvjp(_downsample_forward, _downsample_backward)
 upsample.defvjp(_upsample_forward, _upsample_backward)
-convolve.defvjp(_convolve_forward, _convolve_backward)

@@ -79,22 +79,30 @@ def deblur(
     return decode(params, latent.extrapolate(zb, zc, alpha))
 
 
-def load(workdir: epath.PathLike) -> Model:
+def load(workdir: epath.PathLike, *, member: int = 0) -> Model:
     """Loads the network of a workdir: the checkpoint that was best on validation.
 
     Args:
       workdir: A folder that training wrote, local or ``gs://``.
+      member: Which of the networks of an ensemble (``config.num_models``), counted from 0.
 
     Returns:
       Its parameters, configuration and step.
 
     Raises:
       FileNotFoundError: If the folder, its ``config.json`` or its checkpoints are missing.
-      ValueError: If the checkpoint does not fit the configuration.
+      ValueError: If the checkpoint does not fit the configuration, or there is no such member.
     """
     from linlatent import checkpoints  # Orbax and ml-collections load only here.
     from linlatent import config as configuration
 
     config = configuration.read(workdir)
-    params, step = checkpoints.read_best(workdir, widths=tuple(config.model.widths))
+    count = config.num_models
+    if member not in range(count):
+        raise ValueError(f"{workdir}: no member {member!r}; expected one of 0 to {count - 1}")
+    params, step = checkpoints.read_best(
+        workdir, widths=tuple(config.model.widths), num_models=count
+    )
+    if count > 1:
+        params = jax.tree.map(lambda leaf: leaf[member], params)
     return Model(params, config, step)

@@ -4,7 +4,9 @@ The network is a pair of Flax modules behind pure functions of one pytree of *va
 
     {"params": {"encoder": ..., "decoder": ...}, "batch_stats": {"encoder": ..., "decoder": ...}}
 
-Widths are read off its shapes, so the pytree is all that `encode` and `decode` need.
+Widths are read off its shapes, so the pytree is all that `encode` and `decode` need. The modules
+compute in the type of their input: float32, and in training also bfloat16. In either the variables
+are float32, and so are the moments of BatchNorm.
 
 Note:
   The paper's text counts six transposed convolutions, its published code has five (four blocks and
@@ -13,6 +15,7 @@ Note:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -24,6 +27,9 @@ from linlatent import convolution
 
 PAPER_WIDTHS = (64, 128, 256, 512, 1024)
 """Channels after each encoder layer, as published."""
+
+DTYPES = ("float32", "bfloat16")
+"""What the network is computed in when it is trained; in evaluation it is always float32."""
 
 EVALUATION = 0
 """The number of training passes in a batch that is normalised with the running averages."""
@@ -40,8 +46,8 @@ Statistics = Mapping[str, Any]
 class BatchNorm(nn.Module):
     """Batch normalisation over all axes but the last, whose passes are folded by the caller.
 
-    In training the batch consists of `passes` equal parts, one after the other, and each is
-    normalised with moments of its own, as if it had been a pass through the network by itself.
+    In training the batch consists of `passes` parts, of which every example has one image, and each
+    is normalised with moments of its own, as if it had been a pass through the network by itself.
     The moments are *returned as they are* in the collection ``batch_stats``, ``(passes, C)`` (the
     variance unbiased, as PyTorch keeps it); `fold_statistics` folds them into the running averages.
 
@@ -58,19 +64,21 @@ class BatchNorm(nn.Module):
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,))
         running_var = self.variable("batch_stats", "var", jnp.ones, (channels,))
         # Joining more axes than the passes would be the same, but XLA reduces it far more slowly.
-        parts = x.reshape(max(passes, 1), -1, *x.shape[1:])
+        parts = x.reshape(-1, max(passes, 1), *x.shape[1:]).astype(jnp.float32)
         if passes == EVALUATION:
             mean, var = (running_mean.value - bias_before)[None], running_var.value[None]
         else:
-            mean = jnp.mean(parts, axis=(1, 2, 3))
-            var = jnp.mean(jnp.square(parts - _per_pass(mean)), axis=(1, 2, 3))
-            count = parts[0].size // channels
+            mean = jnp.mean(parts, axis=(0, 2, 3))
+            # Smallest around the mean: no gradient goes through it, so none need be reduced.
+            centre = jax.lax.stop_gradient(mean)
+            var = jnp.mean(jnp.square(parts - _per_pass(centre)), axis=(0, 2, 3))
+            count = parts[:, 0].size // channels
             if not self.is_initializing():
                 running_mean.value = mean + bias_before[None]
                 running_var.value = var * (count / max(count - 1, 1))
         factor = jax.lax.rsqrt(var + EPSILON) * scale[None]
         parts = (parts - _per_pass(mean)) * _per_pass(factor) + _per_channel(bias)[None]
-        return parts.reshape(x.shape)
+        return parts.reshape(x.shape).astype(x.dtype)
 
 
 class Downsample(nn.Module):
@@ -81,8 +89,8 @@ class Downsample(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *, passes: int) -> jax.Array:
         shape = (3, 3, x.shape[-1], self.width)
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
-        bias = self.param("bias", nn.initializers.zeros, (self.width,))
+        kernel = self.param("kernel", _initialiser(shape), shape)
+        bias = self.param("bias", _initialiser(shape), (self.width,))
         x = BatchNorm(name="norm")(convolution.downsample(x, kernel), bias, passes=passes)
         return nn.leaky_relu(x, NEGATIVE_SLOPE)
 
@@ -96,20 +104,20 @@ class Upsample(nn.Module):
     def __call__(self, x: jax.Array, *, passes: int) -> jax.Array:
         # The kernel is that of the convolution being transposed: input channels come last.
         shape = (3, 3, self.width, x.shape[-1])
-        kernel = self.param("kernel", nn.initializers.lecun_normal(in_axis=-1, out_axis=-2), shape)
-        bias = self.param("bias", nn.initializers.zeros, (self.width,))
+        kernel = self.param("kernel", _initialiser(shape), shape)
+        bias = self.param("bias", _initialiser(shape), (self.width,))
         x = BatchNorm(name="norm")(convolution.upsample(x, kernel), bias, passes=passes)
         return nn.leaky_relu(x, NEGATIVE_SLOPE)
 
 
 class ToImage(nn.Module):
-    """3x3 convolution to one channel."""
+    """3x3 convolution to one channel, which is float32."""
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         shape = (3, 3, x.shape[-1], 1)
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
-        bias = self.param("bias", nn.initializers.zeros, (1,))
+        kernel = self.param("kernel", _initialiser(shape), shape)
+        bias = self.param("bias", _initialiser(shape), (1,))
         return convolution.convolve(x, kernel) + _per_channel(bias)
 
 
@@ -143,7 +151,9 @@ def decoder_widths(widths: Sequence[int]) -> tuple[int, ...]:
 
 
 def init(key: jax.Array, widths: Sequence[int] = PAPER_WIDTHS) -> Variables:
-    """Draws the weights of a network and its initial BatchNorm statistics, all float32.
+    """Draws the weights of a network as PyTorch does by default, all float32.
+
+    BatchNorm begins with scale 1, bias 0, mean 0 and variance 1.
 
     Args:
       key: A `jax.random.key`.
@@ -180,8 +190,7 @@ def encode(variables: Variables, x: jax.Array) -> jax.Array:
       ValueError: If the images are not ``(N, H, W, 1)`` with sides divisible by s.
     """
     _check_images(x, stride=2 ** len(widths_of(variables)))
-    z = Encoder(widths_of(variables)).apply(_half(variables, "encoder"), x, passes=EVALUATION)
-    return cast(jax.Array, z)
+    return _in_evaluation(Encoder(widths_of(variables)), _half(variables, "encoder"), x)
 
 
 def decode(variables: Variables, z: jax.Array) -> jax.Array:
@@ -191,12 +200,11 @@ def decode(variables: Variables, z: jax.Array) -> jax.Array:
       ValueError: If the latents do not have the network's number of channels.
     """
     _check_latents(z, channels=widths_of(variables)[-1])
-    x = Decoder(widths_of(variables)).apply(_half(variables, "decoder"), z, passes=EVALUATION)
-    return cast(jax.Array, x)
+    return _in_evaluation(Decoder(widths_of(variables)), _half(variables, "decoder"), z)
 
 
 def encode_in_training(
-    variables: Variables, x: jax.Array, *, joint: bool = False
+    variables: Variables, x: jax.Array, *, joint: bool = False, dtype: str = "float32"
 ) -> tuple[jax.Array, Statistics]:
     """Encodes planes with the statistics of the batch itself.
 
@@ -204,29 +212,38 @@ def encode_in_training(
       variables: The network.
       x: Planes ``(P, B, H, W, 1)`` in [0, 1].
       joint: Whether the planes share their BatchNorm moments, or have moments of their own each.
+      dtype: Of `DTYPES`, what convolutions and activations are computed in.
 
     Returns:
-      The latents ``(P, B, h, w, C)``, and the moments with a leading axis over 1 or P passes.
+      The latents ``(P, B, h, w, C)``, and the moments with a leading axis over 1 or P passes, all
+      float32.
     """
-    return _in_training(Encoder(widths_of(variables)), _half(variables, "encoder"), x, joint)
+    return _in_training(Encoder(widths_of(variables)), _half(variables, "encoder"), x, joint, dtype)
 
 
 def decode_in_training(
-    variables: Variables, z: jax.Array, *, joint: bool = False
+    variables: Variables, z: jax.Array, *, joint: bool = False, dtype: str = "float32"
 ) -> tuple[jax.Array, Statistics]:
     """Decodes latents ``(P, B, h, w, C)`` to planes ``(P, B, H, W, 1)``, likewise."""
-    return _in_training(Decoder(widths_of(variables)), _half(variables, "decoder"), z, joint)
+    return _in_training(Decoder(widths_of(variables)), _half(variables, "decoder"), z, joint, dtype)
+
+
+def _in_evaluation(network: nn.Module, variables: Variables, batch: jax.Array) -> jax.Array:
+    batch = batch.astype(jnp.float32)
+    return cast(jax.Array, network.apply(variables, batch, passes=EVALUATION))
 
 
 def _in_training(
-    network: nn.Module, variables: Variables, planes: jax.Array, joint: bool
+    network: nn.Module, variables: Variables, planes: jax.Array, joint: bool, dtype: str
 ) -> tuple[jax.Array, Statistics]:
     # One batch of all planes, rather than a network that is vmapped over them: the same, but its
     # gradients have one axis less, which saves a CPU about 15 % of a step.
-    batch = planes.reshape(-1, *planes.shape[2:])
+    # The planes of an example stay together, so that devices can share the examples.
+    batch = jnp.moveaxis(planes, 0, 1).reshape(-1, *planes.shape[2:]).astype(dtype)
     passes = 1 if joint else len(planes)
     y, updated = network.apply(variables, batch, passes=passes, mutable=["batch_stats"])
-    return y.reshape(*planes.shape[:2], *y.shape[1:]), updated["batch_stats"]
+    y = jnp.moveaxis(y.reshape(-1, len(planes), *y.shape[1:]), 1, 0).astype(jnp.float32)
+    return y, updated["batch_stats"]
 
 
 def fold_statistics(running: Statistics, passes: Statistics) -> Statistics:
@@ -248,14 +265,33 @@ def fold_statistics(running: Statistics, passes: Statistics) -> Statistics:
     return jax.tree.map(fold, running, passes)
 
 
+def _initialiser(kernel: Sequence[int]) -> nn.initializers.Initializer:
+    """Draws the kernel or the biases of a layer as PyTorch, hence the published code, does.
+
+    Both are uniform in ±1 / sqrt(fan_in): PyTorch's ``_ConvNd.reset_parameters`` says so of the
+    biases, and calls it ``kaiming_uniform_(a=sqrt(5))`` for the weights. It counts the fan-in over
+    the second axis of its arrays, which are the *outputs* of a transposed convolution; here both
+    are the third axis.
+
+    Args:
+      kernel: Shape of the layer's kernel, also where the biases are to be drawn.
+    """
+    bound = 1 / math.sqrt(math.prod(kernel[:-1]))
+
+    def draw(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
+        return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+    return draw
+
+
 def _per_channel(values: jax.Array) -> jax.Array:
     """Shapes ``(C,)`` for images ``(N, H, W, C)``."""
     return values.reshape(1, 1, 1, -1)
 
 
 def _per_pass(values: jax.Array) -> jax.Array:
-    """Shapes ``(passes, C)`` for images ``(passes, B, H, W, C)``."""
-    return values[:, None, None, None]
+    """Shapes ``(passes, C)`` for images ``(B, passes, H, W, C)``."""
+    return values[None, :, None, None]
 
 
 def _half(variables: Variables, half: str) -> dict[str, Any]:

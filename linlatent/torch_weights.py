@@ -69,9 +69,8 @@ def import_torch(
         that of the published code.
 
     Returns:
-      The configuration that the workdir records: besides the arguments the criterion of the
-      published code, ``mse``. The other fields of training are the default's, and say nothing of
-      how the weights came about.
+      The configuration that the workdir records: besides the arguments the published recipe, which
+      these weights may have been trained by or not.
 
     Raises:
       FileExistsError: If something is at `workdir` already.
@@ -83,9 +82,8 @@ def import_torch(
     folder = epath.Path(workdir)
     if folder.exists():
         raise FileExistsError(f"{workdir}: exists already; expected a new folder to import into")
-    config = configuration.default()
+    config = configuration.published()
     config.objective = objective
-    config.criterion = "mse"
     config.data.normalisation = normalisation
     configuration.validate(config)  # Before a large file is read.
     state_dict = read_state_dict(checkpoint)
@@ -101,20 +99,22 @@ def import_torch(
     return config
 
 
-def export_torch(workdir: epath.PathLike, path: str | pathlib.Path) -> None:
+def export_torch(workdir: epath.PathLike, path: str | pathlib.Path, *, member: int = 0) -> None:
     """Writes the network of a workdir as a state dict that the published PyTorch code can load.
 
     Args:
       workdir: A folder that `linlatent.load` takes.
       path: A new file for ``torch.load``.
+      member: Which of the networks of an ensemble, counted from 0.
 
     Raises:
       FileExistsError: If the file exists.
       FileNotFoundError: If the workdir holds no model, or the file's folder is missing.
       ModuleNotFoundError: If torch is not installed.
+      ValueError: If there is no such member.
     """
     torch = _torch()
-    state_dict = to_state_dict(inference.load(workdir).params)
+    state_dict = to_state_dict(inference.load(workdir, member=member).params)
     with pathlib.Path(path).open("xb") as file:
         torch.save({name: torch.from_numpy(array) for name, array in state_dict.items()}, file)
 

@@ -12,6 +12,9 @@ import numpy as np
 import pytest
 from published import load_reference, under
 
+# The programs that tests start do not fill the cache of whoever runs the tests.
+os.environ["JAX_COMPILATION_CACHE_DIR"] = ""
+
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 

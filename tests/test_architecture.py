@@ -21,7 +21,7 @@ FLOORS = (
     ("model",),
     ("losses",),
     ("convolution",),
-    ("images", "metrics", "optics", "latent"),
+    ("images", "metrics", "optics", "latent", "devices"),
 )
 """From the top floor down; a module imports only from floors below its own, or its own room."""
 

@@ -58,6 +58,14 @@ def test_source_keeps_the_contract(source):
     }
 
 
+def test_only_the_whole_of_a_channel_is_the_paper_s(source, data_dir, monkeypatch):
+    assert source.paper_channel is None
+    monkeypatch.setattr(layout, "slide_ids", dummy.slide_ids)  # as if there were no others
+    for split in layout.SPLITTINGS:
+        whole = open_source("bbbc006", config="w1", split=split, data_dir=data_dir)
+        assert (whole.paper_channel, whole.name) == ("w1", f"bbbc006/w1 1.0.0, {split} split")
+
+
 def test_stacks_are_the_files_to_the_bit(source, tree):
     for slide_id in dummy.slide_ids("w1"):
         stack = source.read_stack(slide_id)

@@ -13,10 +13,12 @@ IMPOSSIBLE = [
     ("objective", "sharpness", "one of baseline, indirect, direct"),
     ("objective", "", "one of baseline, indirect, direct"),
     ("criterion", "l2", "one of l1, mse"),
-    ("batching", "pair", "one of triplet, stack"),
+    ("triplets", "all", "one of midpoint, dyadic"),
+    ("batching", "pair", "one of triplet, ten-crop, stack"),
     ("data.normalisation", "slide", "one of plane, plane-8bit, stack"),
     ("data.source", "internet", "one of synthetic, folder"),
     ("batch_size", 0, "a positive integer"),
+    ("accumulate", 0, "a positive integer"),
     ("num_epochs", -1, "a positive integer"),
     ("num_steps", 0, "a positive integer"),
     ("log_every_steps", 0, "a positive integer"),
@@ -64,6 +66,13 @@ def test_an_infinite_value_is_refused(field):
         configuration.validate(make(**{field: float("inf")}))
 
 
+def test_ten_crops_are_not_parted():
+    configuration.validate(make(batching="ten-crop", batch_size=20))
+    message = r"config.batch_size is 25, expected a multiple of 10 with batching 'ten-crop'"
+    with pytest.raises(ValueError, match=message):
+        configuration.validate(make(batching="ten-crop", batch_size=25))
+
+
 def test_a_missing_field_is_named():
     config = make()
     del config.data.crop_size
@@ -82,12 +91,39 @@ def test_every_experiment_is_valid_and_says_its_command(path):
     assert f"--config=configs/{path.name}" in experiment.__doc__
 
 
+@pytest.mark.parametrize("recipe", configuration.RECIPES)
+@pytest.mark.parametrize("objective", ["baseline", "indirect", "direct"])
+def test_every_objective_comes_in_every_recipe(objective, recipe):
+    experiment = importlib.import_module(f"configs.{objective}")
+    config = experiment.get_config(recipe)
+    configuration.validate(config)
+    expected = configuration.RECIPES[recipe]()
+    expected.objective = objective
+    assert config.to_dict() == expected.to_dict()
+    assert experiment.get_config().to_dict() == experiment.get_config("printed").to_dict()
+    assert f"--config=configs/{objective}.py:published" in experiment.__doc__
+
+
+def test_an_unknown_recipe_is_refused():
+    with pytest.raises(ValueError, match=r"^unknown recipe 'best'; choose one of printed, publis"):
+        default.get_config("best")
+
+
+def test_the_published_recipe_is_that_of_the_code():
+    config = default.get_config("published")
+    assert (config.criterion, config.learning_rate) == ("mse", 1e-3)
+    assert (config.triplets, config.batching) == ("dyadic", "ten-crop")
+    assert (config.batch_size, config.accumulate, config.num_epochs) == (10, 16, 40)
+    assert (config.data.normalisation, config.data.bbbc006.split) == ("plane-8bit", "published")
+
+
 def test_the_default_is_the_paper():
     config = default.get_config()
     assert (config.criterion, config.batch_size, config.num_epochs) == ("l1", 40, 40)
     assert (config.learning_rate, config.data.crop_size) == (1e-4, 128)
     assert config.model.widths == (64, 128, 256, 512, 1024)
     assert (config.data.source, config.batching) == ("synthetic", "triplet")
+    assert (config.triplets, config.accumulate) == ("midpoint", 1)
 
 
 def test_what_is_written_is_read(tmp_path):

@@ -1,9 +1,12 @@
 import ast
 import csv
+import dataclasses
 import functools
+import html
 import json
 import pathlib
 import re
+import types
 
 import jax
 import numpy as np
@@ -14,7 +17,8 @@ from ml_collections import ConfigDict
 from linlatent import data, evaluation, inference, latent, metrics, model
 from linlatent.data import StackSource
 from linlatent.evaluation import baselines, protocol, tables
-from linlatent.evaluation.evaluate import choose_slides, evaluate, measure
+from linlatent.evaluation.evaluate import choose_slides, evaluate, measure, read_results
+from linlatent.evaluation.rows import EQ_7, POOLED, RANGE_1, difference, make_row, select
 
 LEVELS = 5
 
@@ -62,7 +66,7 @@ def measured(planes, predict=predict_identity, batch_size=2):
 
 
 def only(rows, **fields):
-    (row,) = tables.select(rows, **fields)
+    (row,) = select(rows, **fields)
     return row
 
 
@@ -73,13 +77,22 @@ def params():
 
 
 @pytest.fixture(scope="module")
-def workdir(tmp_path_factory, params):
-    """A workdir that has been evaluated with a small random network on stacks in memory."""
+def source():
+    """Stacks in memory that claim to be a channel of the paper's data."""
     stacks = np.random.default_rng(2).integers(100, 4000, (3, LEVELS, 24, 20), np.uint16)
     slide_ids = {"train": [], "validation": [], "test": ["a", "b", "<c>"]}
-    source = StackSource(
-        "memory", LEVELS, slide_ids, lambda slide: stacks[slide_ids["test"].index(slide)], 4.0
+    return StackSource(
+        "memory",
+        LEVELS,
+        slide_ids,
+        lambda slide: stacks[slide_ids["test"].index(slide)],
+        level_spacing_um=4.0,
+        paper_channel="w2",
     )
+
+
+@pytest.fixture(scope="module")
+def network(params):
     config = ConfigDict(
         {
             "batch_size": 2 * LEVELS,
@@ -94,7 +107,12 @@ def workdir(tmp_path_factory, params):
             },
         }
     )
-    network = inference.Model(params, config, 7)
+    return inference.Model(params, config, 7)
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory, network, source):
+    """A workdir that has been evaluated with a small random network."""
     folder = tmp_path_factory.mktemp("workdir")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(inference, "load", lambda path: network)
@@ -148,7 +166,7 @@ def test_rows_of_a_linear_world():
     assert lds.mean == pytest.approx(1, abs=1e-4)
     assert apd.mean == pytest.approx(0, abs=1e-4)
     perfect = only(
-        rows, section="reconstruction", levels="0-4", quantity="PSNR", definition=tables.RANGE_1
+        rows, section="reconstruction", levels="0-4", quantity="PSNR", definition=RANGE_1
     )
     assert (perfect.mean, perfect.standard_error, perfect.n) == (None, None, 3)
     deblurred = only(
@@ -165,7 +183,7 @@ def test_untouched_input_agrees_with_scikit_image_slide_by_slide():
         estimate="untouched input",
         levels="1-3",
         quantity="PSNR",
-        definition=tables.RANGE_1,
+        definition=RANGE_1,
     )
     slides = [
         np.mean(
@@ -178,6 +196,7 @@ def test_untouched_input_agrees_with_scikit_image_slide_by_slide():
         )
         for slide in range(3)
     ]
+    assert row.per_slide == pytest.approx(slides)
     assert row.mean == pytest.approx(np.mean(slides))
     assert row.standard_error == pytest.approx(np.std(slides, ddof=1) / np.sqrt(3))
     assert row.n == 3
@@ -188,21 +207,21 @@ def test_the_other_definitions_of_psnr_are_those_of_the_metrics():
     rows, _ = measured(planes)
     sharp, level_2 = planes[:, 0], planes[:, 2]
     chosen = {"estimate": "untouched input", "levels": "2", "quantity": "PSNR"}
-    pooled = only(rows, **chosen, definition=tables.POOLED)
+    pooled = only(rows, **chosen, definition=POOLED)
     assert pooled.mean == pytest.approx(metrics.psnr_pooled(level_2, sharp))
     assert (pooled.standard_error, pooled.n) == (None, 3)
-    paper = only(rows, **chosen, definition=tables.EQ_7)
+    paper = only(rows, **chosen, definition=EQ_7)
     assert paper.mean == pytest.approx(metrics.psnr_paper(level_2, sharp).mean())
 
 
 def test_every_deblurring_number_has_its_baselines_beside_it():
     rows, _ = measured(linear_planes())
-    model_rows = tables.select(rows, estimate="deblurred", reference="ground truth")
+    model_rows = select(rows, estimate="deblurred", reference="ground truth")
     assert len(model_rows) == 4 * (LEVELS - 2 + 1)
     for row in model_rows:
         for name in baselines.BASELINES:
             beside = row._asdict() | {"estimate": name}
-            del beside["mean"], beside["standard_error"]
+            del beside["mean"], beside["standard_error"], beside["per_slide"]
             only(rows, **beside)
 
 
@@ -223,7 +242,12 @@ def test_one_slide_has_no_standard_error_and_can_be_shown():
     rows, contrast = measure(source, read, predict_identity, split="test")
     assert all(row.standard_error is None and row.n == 1 for row in rows)
     assert choose_slides(contrast) == ["only"]
-    conditions = {"num_levels": 3, "level_spacing_um": None}
+    conditions = {
+        "num_levels": 3,
+        "level_spacing_um": None,
+        "objective": "direct",
+        "paper_channel": None,
+    }
     assert "mean of 1-1" in tables.format_table(
         {"conditions": conditions, "rows": [row._asdict() for row in rows]}
     )
@@ -249,6 +273,7 @@ def test_results_say_their_conditions(workdir):
     conditions = results["conditions"]
     expected = {
         "data": "memory",
+        "paper_channel": "w2",
         "split": "test",
         "slides": 3,
         "num_levels": LEVELS,
@@ -288,6 +313,59 @@ def test_files_hold_the_results(workdir):
         "synthesis_1.png",
         "synthesis_2.png",
     ]
+
+
+def test_results_are_read_back_until_something_else_would_be_measured(
+    workdir, network, source, monkeypatch
+):
+    folder, results = workdir
+
+    def read(*, step=7, hardware="cpu", **fields):
+        other = dataclasses.replace(source, **fields)
+        monkeypatch.setattr(inference, "load", lambda path: network._replace(step=step))
+        monkeypatch.setattr(data, "open_source", lambda name, *, colour: other)
+        monkeypatch.setattr(jax, "devices", lambda: [types.SimpleNamespace(device_kind=hardware)])
+        return read_results(folder.parent)
+
+    assert read() == results
+    assert read(hardware="TPU") == results
+    assert read(step=8) is None
+    assert read(name="other") is None
+    assert read(paper_channel=None) is None
+    assert read_results(folder / "nothing") is None
+
+
+def test_averages_keep_their_values_slide_by_slide(workdir):
+    _, results = workdir
+    assert results["slides"] == ["a", "b", "<c>"]
+    for row in results["rows"]:
+        kept = not row["levels"].isdigit() and row["definition"] != POOLED
+        assert (row["per_slide"] is not None) == kept
+        if kept and row["mean"] is not None:
+            assert np.mean(row["per_slide"]) == pytest.approx(row["mean"])
+
+
+def test_a_difference_is_taken_slide_by_slide():
+    """Slides that differ much, and a gain that hardly does."""
+    before = make_row("", "", "", "", "", "", [10.0, 20.0, 30.0])
+    after = make_row("", "", "", "", "", "", [11.0, 21.0, 32.0])
+    mean, error, n = difference(after, before)
+    assert (mean, n) == (pytest.approx(4 / 3), 3)
+    assert error == pytest.approx(np.std([1, 1, 2], ddof=1) / np.sqrt(3))
+    endless = make_row("", "", "", "", "", "", [11.0, np.inf, 32.0])
+    assert not np.isfinite(difference(endless, before).mean)
+
+
+def test_the_paper_s_values_stand_beside_ours_in_all_that_people_read(workdir):
+    folder, results = workdir
+    for text in (
+        (folder / "report.html").read_text(),
+        (folder / "table.md").read_text(),
+        evaluation.format_table(results),
+    ):
+        assert "The paper's values" in html.unescape(text)
+        assert "32.48" in text  # of w2, indirect
+        assert "not comparable" not in text
 
 
 def test_the_report_needs_nothing_else(workdir):

@@ -99,22 +99,25 @@ def test_alpha_may_be_one_per_image_or_mapped_over(params, latents):
 
 def test_gradients_agree_with_finite_differences(params, latents):
     zb, zc = latents
-    direction = jax.random.normal(jax.random.key(1), zb.shape)
+    deblurred = jax.jit(linlatent.deblur)
 
     def brightness(params, zb, alpha):
         return linlatent.deblur(params, zb, zc, alpha).sum()
 
-    value = jax.jit(brightness)
+    def slope(ahead, behind):
+        # Pixel by pixel, because the sum of all is rounded more than it changes.
+        return np.sum(np.float64(ahead) - np.float64(behind)) / (2 * h)
+
     of_params, of_latent, of_alpha = jax.jit(jax.grad(brightness, argnums=(0, 1, 2)))(
         params, zb, 0.5
     )
-    h = 2e-3  # short, because the network has kinks
-    in_alpha = (value(params, zb, 0.5 + h) - value(params, zb, 0.5 - h)) / (2 * h)
-    np.testing.assert_allclose(of_alpha, in_alpha, rtol=0.05)
-    ahead, behind = (value(params, zb + sign * h * direction, 0.5) for sign in (1, -1))
-    np.testing.assert_allclose(
-        jnp.vdot(of_latent, direction), (ahead - behind) / (2 * h), rtol=0.05
-    )
+    h = 2e-4  # short, because the network has kinks
+    in_alpha = slope(*(deblurred(params, zb, zc, 0.5 + sign * h) for sign in (1, -1)))
+    np.testing.assert_allclose(of_alpha, in_alpha, rtol=0.02)
+    # The steepest direction: along another one, what kinks add could outweigh what is left.
+    direction = of_latent / jnp.abs(of_latent).max()
+    along = slope(*(deblurred(params, zb + sign * h * direction, zc, 0.5) for sign in (1, -1)))
+    np.testing.assert_allclose(jnp.vdot(of_latent, direction), along, rtol=0.02)
     assert jax.tree.structure(of_params) == jax.tree.structure(params)
     assert np.abs(of_params["params"]["decoder"]["to_image"]["kernel"]).max() > 0
 

@@ -87,6 +87,26 @@ def test_nan_stops_the_training_which_then_resumes_as_if_never_interrupted(
     assert metrics_of(tmp_path) == metrics_of(trained.workdir)
 
 
+def test_the_published_recipe_resumes_between_two_moves_of_the_weights(tiny_config, tmp_path):
+    recipe = {
+        "model.widths": (4,),
+        "criterion": "mse",
+        "triplets": "dyadic",
+        "batching": "ten-crop",
+        "accumulate": 4,
+        "data.normalisation": "plane-8bit",
+    }
+    whole = train(tiny_config({**recipe, "num_steps": 6}), tmp_path / "whole")
+    half = train(tiny_config({**recipe, "num_steps": 3}), tmp_path / "resumed")
+    assert (int(half.optimiser.mini_step), int(half.optimiser.gradient_step)) == (3, 0)
+    resumed = train(tiny_config({**recipe, "num_steps": 6}), tmp_path / "resumed")
+    assert (int(resumed.optimiser.mini_step), int(resumed.optimiser.gradient_step)) == (2, 1)
+    assert_same(resumed, whole)
+    # Three triplets of ten crops of two slides, in batches of 20.
+    validated = [r["step"] for r in metrics_of(tmp_path / "whole") if r["split"] == "validation"]
+    assert validated == [3, 6]
+
+
 def test_lines_beyond_the_checkpoint_are_dropped(tmp_path):
     lines = [{"step": step, "split": "train", "loss": 0.5} for step in (2, 4, 6)]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -150,6 +170,11 @@ def test_without_validation_slides_the_training_slides_are_measured(borrowed):
         ({"data.folder.path": "nowhere"}, FileNotFoundError, "no folder 'nowhere'"),
         ({"batch_size": 6}, ValueError, "batch_size is 6, expected a multiple of the 4 devices"),
         ({"batch_size": 100}, ValueError, "an epoch has no full batch: .* 80 examples"),
+        (
+            {"triplets": "dyadic", "data.folder.num_levels": 4},
+            ValueError,
+            r"need 2\^k \+ 1 blur levels .* got 4",
+        ),
         ({"data.crop_size": 64}, ValueError, r"slide_\d.* smaller than the crop of 64 x 64"),
         ({"objective": "none"}, ValueError, "config.objective is 'none'"),
     ],

@@ -91,11 +91,25 @@ def test_an_unknown_field_is_refused(command):
 
 
 @pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ("indirect.py:best", "unknown recipe 'best'; choose one of printed, published"),
+        ("quickstart.py:published", "this configuration takes no recipe after a colon"),
+    ],
+)
+def test_an_impossible_recipe_ends_in_one_line(config, message):
+    failed = run(f"--config=configs/{config}", "--workdir=unused", "--config.seed=1")
+    assert failed.returncode == 1
+    assert failed.stderr.splitlines() == [f"error: flag --config=configs/{config}: {message}"]
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--mode=train"], "Flag --workdir must have a value other than None"),
         (["--workdir=unused"], "training needs a --config, such as --config=configs/indirect.py"),
         (["--workdir=unused", "--mode=dream"], "<train|evaluate|train_and_evaluate>"),
+        (["--workdir=unused", "--config=nowhere.py", "--config.seed=1"], "No such file"),
         (["--workdir=unused", "--mode=evaluate", "left"], "unexpected arguments: left"),
     ],
 )

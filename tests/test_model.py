@@ -87,8 +87,36 @@ def test_initialisation_follows_the_key():
     kernels = [each["params"]["decoder"]["block_0"]["kernel"] for each in (first, again, other)]
     np.testing.assert_array_equal(kernels[0], kernels[1])
     assert np.abs(kernels[0] - kernels[2]).min() > 0
-    # The variance is one over the number of inputs: 9 taps of 4 channels.
-    assert np.std(kernels[0]) == pytest.approx(1 / np.sqrt(9 * 4), rel=0.25)
+
+
+@pytest.mark.parametrize("widths", [(64, 96), (40, 80, 24)])
+def test_initialisation_is_pytorchs(widths):
+    """Uniform in ±1 / sqrt(fan_in), where PyTorch's fan-in of an upsampling layer is its outputs'.
+
+    By hand, from the shapes of its arrays: ``Conv2d`` has (outputs, inputs, 3, 3),
+    ``ConvTranspose2d`` (inputs, outputs, 3, 3), and the fan-in is 9 times the second of them.
+    """
+    params = jax.jit(model.init, static_argnums=1)(jax.random.key(0), widths)["params"]
+    down, up = (1, *widths[:-1]), (*widths[-2::-1], widths[0])
+    fan_in = {("encoder", f"block_{i}"): 9 * inputs for i, inputs in enumerate(down)}
+    fan_in |= {("decoder", f"block_{i}"): 9 * outputs for i, outputs in enumerate(up)}
+    fan_in["decoder", "to_image"] = 9 * widths[0]
+    layers = {(half, name): layer for half in params for name, layer in params[half].items()}
+    assert layers.keys() == fan_in.keys()
+    for name, layer in layers.items():
+        bound = fan_in[name] ** -0.5
+        for array in (layer["kernel"], layer["bias"]):
+            assert np.abs(array).max() <= bound, name
+        # The largest of n uniform numbers is below 1 - 12 / n with a probability of exp(-12), and
+        # their variance has a relative standard deviation of sqrt(0.8 / n).
+        kernel = layer["kernel"] / bound
+        assert np.abs(kernel).max() > 1 - 12 / kernel.size, name
+        assert np.var(kernel) == pytest.approx(1 / 3, rel=4.5 * np.sqrt(0.8 / kernel.size)), name
+        if name[1] != "to_image":
+            assert np.std(layer["bias"]) > 0.3 * bound, name
+            np.testing.assert_array_equal(layer["norm"]["scale"], 1)
+            np.testing.assert_array_equal(layer["norm"]["bias"], 0)
+    assert np.abs(layers["decoder", "to_image"]["bias"]) > 0
 
 
 def test_evaluation_mode_does_not_see_the_other_images_of_a_batch(variables):

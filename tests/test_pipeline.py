@@ -48,9 +48,10 @@ def train_batches(source, *, batch_size=40, batching="triplet", seed=0, first_st
     )
 
 
-def evaluation_batches(source, split="test", *, batch_size=2, crop_size=CROP):
+def evaluation_batches(source, split="test", *, batch_size=2, crop_size=CROP, **options):
+    options = {"normalisation": "stack"} | options
     return data.evaluation_batches(
-        source, split, crop_size=crop_size, normalisation="stack", batch_size=batch_size
+        source, split, crop_size=crop_size, batch_size=batch_size, **options
     )
 
 
@@ -148,15 +149,88 @@ def test_alpha_belongs_to_its_triplet():
     np.testing.assert_allclose(batch["alpha"], expected, rtol=1e-6)
 
 
-# 32 examples leave a remainder of an epoch; a group holds 320 examples, an epoch 13 batches.
-@pytest.mark.parametrize("first_step", [1, 10, 12, 13, 30])
-def test_a_resumed_stream_goes_on_as_if_never_interrupted(first_step):
-    source = memory_source()
-    whole = itertools.islice(train_batches(source, batch_size=32), first_step, first_step + 3)
-    resumed = train_batches(source, batch_size=32, first_step=first_step)
+@pytest.mark.parametrize("batch_size", [10, 20])
+def test_ten_crops_of_a_slide_and_triplet_follow_each_other(batch_size):
+    source = memory_source(num_train=4)
+    triplets = [*TRIPLETS, data.Triplet(0, 1, 4)]
+    items = {
+        fingerprint(np.stack(numpy_ten_crops(stack[list(triplet)], CROP))): (slide_id, triplet)
+        for slide_id in source.slide_ids["train"]
+        for stack in [numpy_normalised(slide_id, "plane")]
+        for triplet in triplets
+    }
+    options = {"batching": "ten-crop", "batch_size": batch_size, "triplets": triplets}
+    steps = data.steps_per_epoch(
+        source, triplets=triplets, batching="ten-crop", batch_size=batch_size
+    )
+    assert steps == len(items) * 10 // batch_size
+    found = []
+    for batch in itertools.islice(train_batches(source, **options), steps):
+        assert batch["planes"].shape == (batch_size, 3, CROP, CROP, 1)
+        for first in range(0, batch_size, 10):
+            item = items[fingerprint(batch["planes"][first : first + 10, ..., 0])]
+            found.append(item)
+            np.testing.assert_allclose(
+                batch["alpha"][first : first + 10], [[item[1].alpha]] * 10, rtol=1e-6
+            )
+    assert Counter(found) == Counter(items.values())
+    # Shuffled: the slides of neighbours differ more often than not.
+    assert sum(a[0] != b[0] for a, b in itertools.pairwise(found)) > len(found) / 2
+
+
+def test_a_batch_that_parts_ten_crops_is_refused():
+    with pytest.raises(ValueError, match=r"multiple of 10 with batching 'ten-crop', got 12"):
+        train_batches(memory_source(), batching="ten-crop", batch_size=12)
+
+
+# 30 examples leave a remainder of an epoch. A group holds 640 examples and an epoch 25 batches, or
+# with stacks 160 and 6.
+@pytest.mark.parametrize("batching", data.BATCHINGS)
+@pytest.mark.parametrize("first_step", [1, 5, 6, 21, 25, 60])
+def test_a_resumed_stream_goes_on_as_if_never_interrupted(batching, first_step):
+    source, options = memory_source(), {"batching": batching, "batch_size": 30}
+    whole = itertools.islice(train_batches(source, **options), first_step, first_step + 3)
+    resumed = train_batches(source, **options, first_step=first_step)
     for expected, batch in zip(whole, resumed, strict=False):
         np.testing.assert_array_equal(batch["planes"], expected["planes"])
         np.testing.assert_array_equal(batch["alpha"], expected["alpha"])
+
+
+@pytest.mark.parametrize("batching", ["triplet", "ten-crop"])
+def test_the_shares_of_a_batch_joined_are_the_batch(batching):
+    """Over the end of a group, after batch 8, and of an epoch, after batch 9."""
+    source = memory_source()
+    stream = functools.partial(train_batches, source, batching=batching, first_step=7)
+    whole = itertools.islice(stream(batch_size=80), 4)
+    shares = [stream(batch_size=80, share=(part, 4)) for part in range(4)]
+    for batch, *parts in zip(whole, *shares, strict=False):
+        for name, values in batch.items():
+            np.testing.assert_array_equal(np.concatenate([p[name] for p in parts]), values)
+            assert {len(part[name]) for part in parts} == {20}
+
+
+def test_the_shares_of_an_evaluation_joined_are_the_evaluation():
+    """Of three slides, the last batch of the second share holds none."""
+    source = memory_source(num_test=3)
+    whole = list(evaluation_batches(source, batch_size=2))
+    shares = [evaluation_batches(source, batch_size=2, share=(part, 2)) for part in range(2)]
+    for batch, *parts in zip(whole, *shares, strict=True):
+        joined = {name: np.concatenate([part[name] for part in parts]) for name in batch}
+        np.testing.assert_array_equal(joined["mask"], batch["mask"])
+        np.testing.assert_array_equal(joined["slide_id"], batch["slide_id"])
+        real = batch["mask"] == 1
+        np.testing.assert_array_equal(joined["planes"][real], batch["planes"][real])
+        assert joined["planes"].shape == batch["planes"].shape
+    assert joined["mask"].tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("share", [(2, 2), (-1, 2), (0, 3)])
+@pytest.mark.parametrize("stream", [train_batches, evaluation_batches])
+def test_impossible_shares_are_refused(stream, share):
+    with pytest.raises(
+        ValueError, match=r"share \(.*\) is none of a batch of 40; expected \(p, n\)"
+    ):
+        stream(memory_source(), batch_size=40, share=share)
 
 
 def test_seeds_and_epochs_have_their_own_order():
@@ -238,7 +312,7 @@ def test_an_epoch_without_a_full_batch_is_refused():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"batching": "pairs"}, "'pairs'; choose one of triplet, stack"),
+        ({"batching": "pairs"}, "'pairs'; choose one of triplet, ten-crop, stack"),
         ({"normalisation": "minmax"}, "'minmax'; choose one of"),
         ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
         ({"seed": -1}, "seed -1"),

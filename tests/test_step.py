@@ -5,6 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
@@ -142,6 +143,36 @@ def test_the_first_step_of_adam_is_as_long_as_the_learning_rate(fitted):
     lengths = jax.tree.leaves(jax.tree.map(lambda a, b: np.abs(b - a).max(), before, after))
     assert max(lengths) <= 1.001e-2
     assert np.median(lengths) > 0.99e-2
+
+
+def test_accumulated_batches_move_the_weights_once_by_their_mean_gradient(variables):
+    """Two moves of three batches each, against Adam itself; BatchNorm follows every batch."""
+    settings = recipe(accumulate=3)
+    step = jax.jit(functools.partial(train_step, recipe=settings))
+    differentiate = jax.jit(functools.partial(gradients_of, recipe=settings))
+    stacks = stack_batch(4)
+    batches = [triplet_batch(stacks, Triplet(b - 1, b, b + 1)) for b in range(1, 7)]
+    adam = optax.adam(settings.learning_rate)
+    params, statistics = variables["params"], variables["batch_stats"]
+    moments = adam.init(params)
+    state = state_of(variables, settings.optimiser)
+    close = functools.partial(np.testing.assert_allclose, rtol=0, atol=1e-6)
+    for move in (batches[:3], batches[3:]):
+        gradients, before = [], state.variables["params"]
+        for batch in move:
+            jax.tree.map(np.testing.assert_array_equal, state.variables["params"], before)
+            state, _ = step(state, batch)
+            gradient, _, statistics = differentiate(
+                {"params": params, "batch_stats": statistics}, batch
+            )
+            gradients.append(gradient)
+        mean = jax.tree.map(lambda *g: sum(g) / 3, *gradients)
+        updates, moments = adam.update(mean, moments)
+        params = optax.apply_updates(params, updates)
+        jax.tree.map(close, state.variables["params"], params)
+        jax.tree.map(close, state.variables["batch_stats"], statistics)
+        assert optax.tree.norm(updates) > 1e-2
+    assert int(state.step) == 6
 
 
 def test_one_and_four_devices_agree(variables):

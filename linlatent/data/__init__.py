@@ -6,7 +6,14 @@ The pipelines are resolved lazily: only they need tensorflow.
 from typing import TYPE_CHECKING, Any
 
 from linlatent.data.sources import SOURCES, open_source
-from linlatent.data.stack import BATCHINGS, SPLITS, StackSource, Triplet, midpoint_triplets
+from linlatent.data.stack import (
+    BATCHINGS,
+    SPLITS,
+    TRIPLETS,
+    StackSource,
+    Triplet,
+    midpoint_triplets,
+)
 
 if TYPE_CHECKING:
     from linlatent.data.pipeline import evaluation_batches, steps_per_epoch, train_batches
@@ -15,6 +22,7 @@ __all__ = [
     "BATCHINGS",
     "SOURCES",
     "SPLITS",
+    "TRIPLETS",
     "StackSource",
     "Triplet",
     "evaluation_batches",

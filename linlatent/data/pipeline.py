@@ -3,24 +3,25 @@
 Randomness is stateless: batch n of the training is a function of (seed, n) alone. Slides are read
 in groups whose examples, ten crops of every slide times the triplets, are shuffled together
 (`plan.Plan`). At most two groups are held in memory, as 16-bit crops, whatever the data set's size.
+
+Several processes may read a batch together, a `plan.Share` of its rows each. Joined, their rows are
+the batch of a single process, and so the training is the same. The price is that each of them reads
+nearly all slides of a group, all over which its examples lie; gathering and normalising are shared.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from linlatent import images
-from linlatent.data.plan import GROUP_SIZE, Plan
-from linlatent.data.stack import BATCHINGS, SPLITS, StackSource, Triplet, checked_stack
+from linlatent.data.plan import GROUP_SIZE, Plan, Share
+from linlatent.data.reader import READERS, Reader
+from linlatent.data.stack import BATCHINGS, CROPS, SPLITS, StackSource, Triplet
 
 tf.config.set_visible_devices([], "GPU")  # accelerators belong to JAX
-
-CROPS = 10
-_READERS = 4
-_THREADS = 4
 
 
 def steps_per_epoch(
@@ -44,6 +45,11 @@ def steps_per_epoch(
     per_slide = CROPS * len(_plane_table(source, triplets, batching))
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    if batch_size % BATCHINGS[batching]:
+        raise ValueError(
+            f"batch_size must be a multiple of {BATCHINGS[batching]} with batching {batching!r},"
+            f" got {batch_size}"
+        )
     steps = num_slides * per_slide // batch_size
     if not steps:
         raise ValueError(
@@ -64,26 +70,30 @@ def train_batches(
     batch_size: int,
     seed: int,
     first_step: int = 0,
-) -> Iterator[dict[str, np.ndarray]]:
+    share: tuple[int, int] = Share(),
+) -> Generator[dict[str, np.ndarray], None, None]:
     """Streams shuffled batches of the training split, epoch after epoch, without end.
 
     Args:
       source: Where the slides come from.
       triplets: Triplets of blur levels.
       batching: ``triplet``: an example is one crop of one triplet, P = 3 planes (a, b, c) and
-        T = 1; ``stack``: an example is one crop of all planes, P = ``num_levels`` and
-        T = ``len(triplets)``, every row of alpha being the same.
+        T = 1; ``ten-crop``: likewise, and the ten crops of one triplet of one slide follow each
+        other, in the order of `ten_crops`; ``stack``: an example is one crop of all planes,
+        P = ``num_levels`` and T = ``len(triplets)``, every row of alpha being the same.
       crop_size: Height and width of the square crops, in pixels.
       normalisation: One of ``images.NORMALISATIONS``, by the range of the whole plane or stack.
-      batch_size: Examples in a batch.
+      batch_size: Examples in a batch, a multiple of 10 with ``ten-crop``.
       seed: Seed of the order, at least 0.
       first_step: Number of the first batch, at least 0; batch n is the same wherever the stream
         begins.
+      share: ``(p, n)`` for the p-th of n parts of every batch, from 0: a `plan.Share`.
 
     Returns:
       An iterator over ``{"planes": (B, P, crop_size, crop_size, 1) float32 in [0, 1],
-      "alpha": (B, T) float32}``. It raises `ValueError` or `FileNotFoundError` where a slide
-      cannot be read, is smaller than the crop, or has a constant plane.
+      "alpha": (B, T) float32}``, B being the rows of the share. It raises `ValueError` or
+      `FileNotFoundError` where a slide cannot be read, is smaller than the crop, or has a constant
+      plane.
 
     Raises:
       ValueError: If an epoch has no full batch, or an argument is impossible.
@@ -92,16 +102,20 @@ def train_batches(
     if seed < 0 or first_step < 0:
         raise ValueError(f"seed {seed} and first_step {first_step} must be at least 0")
     steps = steps_per_epoch(source, triplets=triplets, batching=batching, batch_size=batch_size)
+    share = _checked_share(share, batch_size)
     slide_ids = source.slide_ids["train"]
     table = _plane_table(source, triplets, batching)
     alphas = np.array([[triplet.alpha for triplet in triplets]], np.float32)
-    alphas = alphas.T if batching == "triplet" else alphas
-    reader = _Reader(source, slide_ids, crop_size, normalisation)
+    alphas = alphas if batching == "stack" else alphas.T
+    reader = Reader(source, slide_ids, crop_size, normalisation)
     levels = source.num_levels
     plan = Plan(
         num_slides=len(slide_ids),
-        per_slide=CROPS * len(table),
+        per_slide=len(table) * CROPS,
+        block=BATCHINGS[batching],
         per_epoch=steps * batch_size,
+        batch_size=batch_size,
+        share=share,
         seed=seed,
         first_example=first_step * batch_size,
     )
@@ -111,7 +125,7 @@ def train_batches(
         slides.set_shape((None,))
         order.set_shape((None,))
         stacks = tf.data.Dataset.from_tensor_slices(slides)
-        stacks = stacks.map(read_crops, num_parallel_calls=_READERS).batch(GROUP_SIZE)
+        stacks = stacks.map(read_crops, num_parallel_calls=READERS).batch(GROUP_SIZE)
         return stacks.map(lambda stack: stack | {"order": order})
 
     def read_crops(slide: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -124,13 +138,13 @@ def train_batches(
         low, high = tf.reshape(group["low"], (-1,)), tf.reshape(group["high"], (-1,))
 
         def example(number: tf.Tensor) -> dict[str, tf.Tensor]:
-            crop, entry = number // len(table), number % len(table)
+            item, crop = number // CROPS, number % CROPS
+            slide, entry = item // len(table), item % len(table)
             members = tf.gather(table, entry)
-            ranges = crop // CROPS * levels + members
             return {
-                "planes": tf.gather(rows, crop * levels + members),
-                "low": tf.gather(low, ranges),
-                "high": tf.gather(high, ranges),
+                "planes": tf.gather(rows, (slide * CROPS + crop) * levels + members),
+                "low": tf.gather(low, slide * levels + members),
+                "high": tf.gather(high, slide * levels + members),
                 "alpha": tf.gather(alphas, entry),
             }
 
@@ -146,15 +160,21 @@ def train_batches(
         .take_while(lambda group: tf.reduce_all(group["readable"]))
         .prefetch(1)
         .flat_map(examples)
-        .batch(batch_size, drop_remainder=True)
+        .batch(batch_size // share.parts, drop_remainder=True)
         .map(finish)
         .prefetch(2)
     )
-    return _iterate(dataset, reader)
+    return reader.iterate(dataset)
 
 
 def evaluation_batches(
-    source: StackSource, split: str, *, crop_size: int, normalisation: str, batch_size: int
+    source: StackSource,
+    split: str,
+    *,
+    crop_size: int,
+    normalisation: str,
+    batch_size: int,
+    share: tuple[int, int] = Share(),
 ) -> Iterator[dict[str, np.ndarray | Sequence[str]]]:
     """Streams the centre crop of every slide of a split once, in the order of its slide ids.
 
@@ -164,11 +184,13 @@ def evaluation_batches(
       crop_size: Height and width of the square crop, in pixels.
       normalisation: One of ``images.NORMALISATIONS``, by the range of the whole plane or stack.
       batch_size: Slides in a batch.
+      share: As in `train_batches`.
 
     Returns:
       An iterator over ``{"planes": (B, num_levels, crop_size, crop_size, 1) float32 in [0, 1],
-      "mask": (B,) float32, "slide_id": B strings}``. The last batch is filled up with copies of
-      its last slide whose mask is 0; all other masks are 1. Errors as in `train_batches`.
+      "mask": (B,) float32, "slide_id": B strings}``, B being the rows of the share. The last batch
+      is filled up with copies of its last slide whose mask is 0, or with black planes in a share
+      that has none of its slides; all other masks are 1. Errors as in `train_batches`.
 
     Raises:
       ValueError: If the split is empty or an argument is impossible.
@@ -182,7 +204,11 @@ def evaluation_batches(
     if not slide_ids:
         sizes = ", ".join(f"{len(ids)} {name}" for name, ids in source.slide_ids.items())
         raise ValueError(f"{source.name} has no slide in its {split} split (slides: {sizes})")
-    reader = _Reader(source, slide_ids, crop_size, normalisation)
+    share = _checked_share(share, batch_size)
+    own = np.arange(len(slide_ids))
+    own = own[share.holds(own % batch_size, batch_size)]
+    rows = batch_size // share.parts
+    reader = Reader(source, slide_ids, crop_size, normalisation)
 
     def read_crop(slide: tf.Tensor) -> dict[str, tf.Tensor]:
         stack = reader.read(slide)
@@ -191,22 +217,24 @@ def evaluation_batches(
         return {"planes": planes[..., None], "readable": stack["readable"]}
 
     dataset = (
-        tf.data.Dataset.range(len(slide_ids))
-        .map(read_crop, num_parallel_calls=_READERS)
-        .batch(batch_size)
+        tf.data.Dataset.from_tensor_slices(own)
+        .map(read_crop, num_parallel_calls=READERS)
+        .batch(rows)
         .take_while(lambda batch: tf.reduce_all(batch["readable"]))
         .map(lambda batch: batch["planes"])
         .prefetch(1)
     )
 
     def padded() -> Iterator[dict[str, np.ndarray | Sequence[str]]]:
-        for number, planes in enumerate(_iterate(dataset, reader)):
-            ids = slide_ids[number * batch_size : (number + 1) * batch_size]
-            missing = batch_size - len(ids)
+        read = reader.iterate(dataset)
+        black = np.zeros((1, source.num_levels, crop_size, crop_size, 1), np.float32)
+        for start in range(share.part * rows, len(slide_ids) + share.part * rows, batch_size):
+            ids = slide_ids[start : start + rows]
+            planes = next(read) if ids else black
             yield {
-                "planes": np.pad(planes, [(0, missing)] + [(0, 0)] * 4, mode="edge"),
-                "mask": (np.arange(batch_size) < len(ids)).astype(np.float32),
-                "slide_id": (*ids, *[ids[-1]] * missing),
+                "planes": np.pad(planes, [(0, rows - len(planes))] + [(0, 0)] * 4, mode="edge"),
+                "mask": (np.arange(rows) < len(ids)).astype(np.float32),
+                "slide_id": (*ids, *[slide_ids[-1]] * (rows - len(ids))),
             }
 
     return padded()
@@ -253,6 +281,16 @@ def normalise(planes: tf.Tensor, low: tf.Tensor, high: tf.Tensor, normalisation:
     return above / (high - low)
 
 
+def _checked_share(share: tuple[int, int], batch_size: int) -> Share:
+    part, parts = share
+    if not 0 <= part < parts or batch_size % parts:
+        raise ValueError(
+            f"share {(part, parts)} is none of a batch of {batch_size}; expected (p, n) with"
+            " 0 <= p < n, and n dividing the batch"
+        )
+    return Share(part, parts)
+
+
 def _plane_table(source: StackSource, triplets: Sequence[Triplet], batching: str) -> np.ndarray:
     """The blur levels of an example's planes, ``(kinds of example, P)`` int64."""
     if not triplets or any(not 0 <= t.a < t.b < t.c < source.num_levels for t in triplets):
@@ -260,62 +298,11 @@ def _plane_table(source: StackSource, triplets: Sequence[Triplet], batching: str
             f"expected triplets of blur levels 0 <= a < b < c < {source.num_levels}, the number of"
             f" levels of {source.name}; got {[tuple(triplet) for triplet in triplets]}"
         )
-    if batching == "triplet":
-        return np.array(triplets, np.int64)
+    if batching not in BATCHINGS:
+        raise ValueError(f"unknown batching {batching!r}; choose one of {', '.join(BATCHINGS)}")
     if batching == "stack":
         return np.arange(source.num_levels)[None]
-    raise ValueError(f"unknown batching {batching!r}; choose one of {', '.join(BATCHINGS)}")
-
-
-class _Reader:
-    """Reads stacks inside a tf.data graph.
-
-    An exception that passes through tf comes out as another one, with a traceback in its message
-    and in the log. So a failure is kept here, the graph only learns that the stack is not readable
-    and ends its data set there, and `_iterate` raises the failure.
-    """
-
-    def __init__(
-        self, source: StackSource, slide_ids: Sequence[str], crop_size: int, normalisation: str
-    ):
-        self._source = source
-        self._slide_ids = slide_ids
-        self._crop_size = crop_size
-        self._normalisation = normalisation
-        self.failure: Exception | None = None
-
-    def read(self, slide: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Reads the stack of a slide, given by its index.
-
-        Returns:
-          ``planes`` (levels, height, width) uint16; ``low`` and ``high``, (levels,) float32, the
-          range that its normalisation takes to [0, 1]; ``readable``, () bool.
-        """
-        planes, low, high, readable = tf.numpy_function(
-            self._read, [slide], [tf.uint16, tf.float32, tf.float32, tf.bool], stateful=False
-        )
-        levels = self._source.num_levels
-        return {
-            "planes": tf.ensure_shape(planes, (levels, None, None)),
-            "low": tf.ensure_shape(low, (levels,)),
-            "high": tf.ensure_shape(high, (levels,)),
-            "readable": tf.ensure_shape(readable, ()),
-        }
-
-    def _read(self, slide: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.bool_]:
-        slide_id = self._slide_ids[int(slide)]
-        try:
-            stack = checked_stack(self._source, slide_id, min_size=self._crop_size)
-            try:
-                low, high = images.intensity_range(stack, self._normalisation)
-            except ValueError as error:
-                raise ValueError(f"slide {slide_id!r} of {self._source.name}: {error}") from error
-        except Exception as error:  # whatever it is, it is raised again outside tf
-            self.failure = error
-            levels = self._source.num_levels
-            nothing = np.zeros((levels, self._crop_size, self._crop_size), np.uint16)
-            return nothing, np.zeros(levels, np.float32), np.ones(levels, np.float32), np.False_
-        return stack.astype(np.uint16), low, high, np.True_
+    return np.array(triplets, np.int64)
 
 
 def _five_crops(planes: tf.Tensor, size: int) -> list[tf.Tensor]:
@@ -325,12 +312,3 @@ def _five_crops(planes: tf.Tensor, size: int) -> list[tf.Tensor]:
     middle = tf.unstack(tf.cast(tf.round(last / 2), tf.int32))
     corners = [(0, 0), (0, right), (bottom, 0), (bottom, right), middle]
     return [planes[:, top : top + size, left : left + size] for top, left in corners]
-
-
-def _iterate(dataset: tf.data.Dataset, reader: _Reader) -> Iterator:
-    options = tf.data.Options()
-    options.deterministic = True
-    options.threading.private_threadpool_size = _THREADS
-    yield from dataset.with_options(options).as_numpy_iterator()
-    if reader.failure is not None:
-        raise reader.failure

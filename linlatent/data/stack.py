@@ -14,8 +14,15 @@ from typing import NamedTuple
 import numpy as np
 
 SPLITS = ("train", "validation", "test")
-BATCHINGS = ("triplet", "stack")
-"""What an example of a batch is: a crop of one triplet, or of all planes with all triplets."""
+CROPS = 10
+"""Crops of every slide: the corners and the centre, plain and mirrored."""
+
+BATCHINGS = {"triplet": 1, "ten-crop": CROPS, "stack": 1}
+"""What an example is, and how many follow each other instead of being shuffled.
+
+``triplet`` is a crop of one triplet, ``stack`` one of all planes with all triplets. ``ten-crop`` is
+``triplet`` in the order of the published code: all crops of a slide and triplet in one batch.
+"""
 
 
 class Triplet(NamedTuple):
@@ -52,6 +59,39 @@ def midpoint_triplets(num_levels: int) -> tuple[Triplet, ...]:
     )
 
 
+def dyadic_triplets(num_levels: int) -> tuple[Triplet, ...]:
+    """The equidistant triplets that repeated bisection of all levels comes to (published code).
+
+    Args:
+      num_levels: Number of blur levels of a stack, 2^k + 1.
+
+    Returns:
+      The triplets in the order of the published code, wide to narrow and blurred to sharp: 7 of
+      them for the paper's 9 levels.
+
+    Raises:
+      ValueError: If the levels cannot be bisected down to neighbours.
+
+    Note:
+      The paper speaks of all equidistant triplets (`midpoint_triplets`), its published code lists
+      these seven.
+    """
+    halvings = (num_levels - 1).bit_length() - 1
+    if halvings < 1 or num_levels != 2**halvings + 1:
+        raise ValueError(
+            f"dyadic triplets need 2^k + 1 blur levels (3, 5, 9, 17, ...), got {num_levels}"
+        )
+    return tuple(
+        Triplet(b - step, b, b + step)
+        for step in (2**k for k in reversed(range(halvings)))
+        for b in reversed(range(step, num_levels, 2 * step))
+    )
+
+
+TRIPLETS = {"midpoint": midpoint_triplets, "dyadic": dyadic_triplets}
+"""The tables of triplets, as functions of the number of blur levels."""
+
+
 @dataclasses.dataclass(frozen=True)
 class StackSource:
     """Named slides, split by slide, each readable as a stack.
@@ -64,6 +104,8 @@ class StackSource:
         array whose first axis is the blur level. It may be called from several threads at once.
       level_spacing_um: Distance between neighbouring blur levels along the optical axis, in µm,
         or None where it is not known.
+      paper_channel: Which channel of the paper's data this is, ``w1`` or ``w2``; None for other
+        data and for a part of the paper's.
     """
 
     name: str
@@ -71,6 +113,7 @@ class StackSource:
     slide_ids: Mapping[str, Sequence[str]]
     read_stack: Callable[[str], np.ndarray]
     level_spacing_um: float | None = None
+    paper_channel: str | None = None
 
 
 def checked_stack(source: StackSource, slide_id: str, *, min_size: int = 1) -> np.ndarray:

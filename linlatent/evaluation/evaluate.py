@@ -1,7 +1,8 @@
 """Evaluates a workdir on the slides of a split and writes tables, figures and a report.
 
 It needs a trained workdir and data, and knows nothing of training. Slides are streamed: of each
-only its figures of merit are kept, and the few slides that are shown are read a second time.
+only its figures of merit are kept, and the few slides that are shown are read a second time. Each
+member of an ensemble is measured by itself; its member 0 is the one that is shown.
 """
 
 from __future__ import annotations
@@ -23,6 +24,11 @@ from linlatent import config as configuration
 from linlatent import data, inference
 from linlatent.data import StackSource
 from linlatent.evaluation import figures, protocol, report, tables
+from linlatent.evaluation.members import mean_over_members
+from linlatent.evaluation.rows import Row, rows_of, to_csv
+
+_FOLDER = "evaluation"
+_RESULTS = "metrics.json"
 
 Predict = Callable[[np.ndarray], protocol.Predictions]
 
@@ -36,7 +42,7 @@ class Measurements(NamedTuple):
         to see in it.
     """
 
-    rows: list[tables.Row]
+    rows: list[Row]
     contrast: dict[str, float]
 
 
@@ -46,14 +52,16 @@ def evaluate(
     """Measures reconstruction, blur synthesis, deblurring and linearity of a trained network.
 
     Args:
-      workdir: A folder that training wrote; results go to its ``evaluation`` folder.
+      workdir: A folder that training wrote; results go to its folder ``evaluation``.
       config: Where the data come from (the fields of `linlatent.config.DATA`), if not from where
         the workdir's own configuration says. The rest of it must be the network's.
       split: Which slides, one of `linlatent.data.SPLITS`.
 
     Returns:
-      ``{"conditions": {...}, "rows": [{...}, ...]}``, the content of ``metrics.json``; a row is a
-      `tables.Row`. `tables.format_table` makes it readable.
+      ``{"conditions": {...}, "slides": [id, ...], "rows": [{...}, ...]}``, the content of
+      ``metrics.json``; a row is a `rows.Row`. `tables.format_table` makes it readable. Of an
+      ensemble the rows are means (`members.mean_over_members`), and ``"members"`` lists the rows of
+      each of its networks.
 
     Raises:
       FileNotFoundError: If the workdir holds no model.
@@ -66,7 +74,7 @@ def evaluate(
         configuration.require_same(
             workdir, config, but_for=(*configuration.EXTENDABLE, *configuration.DATA)
         )
-    source = data.open_source(settings.data.source, **settings.data[settings.data.source])
+    source = _open_source(settings)
     predict = functools.partial(_predict, model.params)
     read = functools.partial(
         data.evaluation_batches,
@@ -78,29 +86,72 @@ def evaluate(
     )
 
     rows, contrast = measure(source, read, predict, split=split)
-    results = {
-        "conditions": {
-            "data": source.name,
-            "split": split,
-            "slides": len(contrast),
-            "num_levels": source.num_levels,
-            "level_spacing_um": source.level_spacing_um,
-            "crop_size": settings.data.crop_size,
-            "normalisation": settings.data.normalisation,
-            "objective": model.config.objective,
-            "criterion": model.config.criterion,
-            "widths": list(model.config.model.widths),
-            "checkpoint_step": model.step,
-            "hardware": jax.devices()[0].device_kind,
-        },
+    members = [rows]
+    for member in range(1, model.config.num_models):
+        other = functools.partial(_predict, inference.load(workdir, member=member).params)
+        members.append(measure(source, read, other, split=split).rows)
+    rows = mean_over_members(members)
+    results: dict[str, Any] = {
+        "conditions": _conditions(model, settings, source, split),
+        "slides": list(contrast),
         "rows": [row._asdict() for row in rows],
     }
+    if len(members) > 1:
+        results["members"] = [[row._asdict() for row in each] for each in members]
     shown = _with_slides(source, split, choose_slides(contrast))
     examples = [
         example for batch in read(shown) for example in make_examples(shown, batch, predict)
     ]
-    _write(epath.Path(workdir) / "evaluation", results, _draw(rows, examples))
+    _write(epath.Path(workdir) / _FOLDER, results, _draw(rows, examples))
     return results
+
+
+def read_results(workdir: epath.PathLike) -> dict[str, Any] | None:
+    """Reads what ``evaluate(workdir)`` would measure, where it has been measured already.
+
+    Args:
+      workdir: A folder that training wrote.
+
+    Returns:
+      The results, or None if there are none, or they are of an earlier checkpoint, of other data or
+      of another split. Only the hardware may have been another one.
+
+    Raises:
+      FileNotFoundError: If the workdir holds no model.
+    """
+    path = epath.Path(workdir) / _FOLDER / _RESULTS
+    if not path.exists():
+        return None
+    results = json.loads(path.read_text())
+    model = inference.load(workdir)
+    expected = _conditions(model, model.config, _open_source(model.config), "test")
+    current = results["conditions"] | {"hardware": expected["hardware"]} == expected
+    return results if current else None
+
+
+def _open_source(settings: ConfigDict) -> StackSource:
+    return data.open_source(settings.data.source, **settings.data[settings.data.source])
+
+
+def _conditions(
+    model: inference.Model, settings: ConfigDict, source: StackSource, split: str
+) -> dict[str, Any]:
+    return {
+        "data": source.name,
+        "paper_channel": source.paper_channel,
+        "split": split,
+        "slides": len(source.slide_ids[split]),
+        "num_levels": source.num_levels,
+        "level_spacing_um": source.level_spacing_um,
+        "crop_size": settings.data.crop_size,
+        "normalisation": settings.data.normalisation,
+        "objective": model.config.objective,
+        "criterion": model.config.criterion,
+        "widths": list(model.config.model.widths),
+        "num_models": model.config.num_models,
+        "checkpoint_step": model.step,
+        "hardware": jax.devices()[0].device_kind,
+    }
 
 
 @jax.jit
@@ -204,7 +255,7 @@ def _with_slides(source: StackSource, split: str, slide_ids: list[str]) -> Stack
     return dataclasses.replace(source, slide_ids={**source.slide_ids, split: slide_ids})
 
 
-def _draw(rows: list[tables.Row], examples: list[figures.Example]) -> dict[str, bytes]:
+def _draw(rows: list[Row], examples: list[figures.Example]) -> dict[str, bytes]:
     """All figures as PNG, by file name."""
     spacing_um = examples[0].level_spacing_um
     drawn = {
@@ -220,9 +271,10 @@ def _draw(rows: list[tables.Row], examples: list[figures.Example]) -> dict[str, 
 
 def _write(folder: epath.Path, results: dict[str, Any], pictures: dict[str, bytes]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "metrics.json").write_text(json.dumps(results, indent=1, allow_nan=False))
-    (folder / "table.csv").write_text(tables.to_csv(tables.rows_of(results)))
+    (folder / "table.csv").write_text(to_csv(rows_of(results)))
     (folder / "table.md").write_text(tables.to_markdown(results))
     for name, png in pictures.items():
         (folder / name).write_bytes(png)
     (folder / "report.html").write_text(report.to_html(results, pictures))
+    # Last: where it is, the rest is.
+    (folder / _RESULTS).write_text(json.dumps(results, indent=1, allow_nan=False))

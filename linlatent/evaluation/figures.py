@@ -17,7 +17,8 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from linlatent import metrics
-from linlatent.evaluation.tables import RANGE_1, Row, select
+from linlatent.evaluation import paper
+from linlatent.evaluation.rows import RANGE_1, Row, select
 
 _DPI = 110
 _INCHES_PER_IMAGE = 1.3
@@ -147,6 +148,44 @@ def psnr_of_synthesis(rows: Sequence[Row], level_spacing_um: float | None) -> Fi
         "synthesised vs truth": select(synthesis, reference="ground truth"),
     }
     return _curves(curves, "Reconstruction and blur synthesis", "blur level", level_spacing_um)
+
+
+def linearity_of_objectives(rows: Mapping[str, Mapping[str, Sequence[Row]]]) -> Figure:
+    """LDS and APD of the paper's objectives, beside the paper's values as hollow markers.
+
+    Args:
+      rows: By `paper.Quantity.name` of LDS and APD, then by channel, one row for each of
+        `paper.OBJECTIVES`.
+    """
+    figure = Figure(figsize=(9.6, 4.4), layout="constrained")
+    panels = (
+        (paper.LDS, 1, "LDS: how straight is the path?\n(1 is a straight line, higher is better)"),
+        (paper.APD, None, "APD: how uneven are its steps?\n(0 is equal steps, lower is better)"),
+    )
+    for ax, (quantity, top, title) in zip(figure.subplots(1, 2), panels, strict=True):
+        for index, (channel, measured) in enumerate(rows[quantity.name].items()):
+            look = {"color": _COLOURS[1 + index], "marker": _MARKERS[index]}
+            # Side by side, so that nothing covers anything: ours left, the paper's right.
+            places = np.arange(len(paper.OBJECTIVES)) + (index - 0.5) * 0.36
+            means, errors = np.array(
+                [(row.mean, row.standard_error or 0.0) for row in measured], float
+            ).T
+            name = f"{channel} ({paper.CHANNELS[channel]})"
+            label = f"{name}, measured here, ± standard error, n = {measured[0].n} slides"
+            ax.errorbar(places - 0.06, means, errors, ls="", capsize=4, label=label, **look)
+            theirs = [quantity.values[channel][objective] for objective in paper.OBJECTIVES]
+            label = f"{name}, paper (BBBC006)"
+            ax.plot(places + 0.06, theirs, ls="", mfc="none", label=label, **look)
+        ax.set_xticks(range(len(paper.OBJECTIVES)), paper.OBJECTIVES)
+        ax.set_xlim(-0.5, len(paper.OBJECTIVES) - 0.5)
+        ax.set_ylim(0, top)
+        ax.set_title(title, fontsize=10)
+        ax.set_ylabel(f"{quantity.name}, as the published code computes it")
+        ax.grid(axis="y", alpha=0.3)
+    handles, labels = ax.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=9, frameon=False)
+    figure.suptitle("The path of a slide's latents over blur level", fontsize=11)
+    return figure
 
 
 def level_name(level: int, spacing_um: float | None) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 from linlatent import latent, metrics
 from linlatent.data import Triplet
 from linlatent.evaluation.baselines import BASELINES
-from linlatent.evaluation.tables import EQ_7, POOLED, RANGE_1, Row, make_row, span
+from linlatent.evaluation.rows import EQ_7, POOLED, RANGE_1, Row, make_row, span
 
 Images = Any
 """A JAX array inside `predict`, a NumPy array once it has been fetched."""
@@ -206,7 +206,7 @@ def image_rows(pairing: Pairing, errors: Errors) -> list[Row]:
 
     Returns:
       Rows of PSNR under three definitions and of SSIM for each level, for all levels together, and,
-      where the end points take part, for the interior levels.
+      where the end points take part, for the interior levels. Averages keep their values per slide.
     """
     first, count = pairing.first_level, errors.mse.shape[1]
     groups = {str(first + index): slice(index, index + 1) for index in range(count)}
@@ -222,9 +222,10 @@ def image_rows(pairing: Pairing, errors: Errors) -> list[Row]:
             ("PSNR", EQ_7, metrics.psnr_from_mse(mse, peak).mean(axis=1)),
             ("SSIM", RANGE_1, ssim.mean(axis=1)),
         ):
-            rows.append(make_row(*pairing[:3], levels, quantity, definition, values))
+            row = make_row(*pairing[:3], levels, quantity, definition, values)
+            rows.append(row._replace(per_slide=None) if levels.isdigit() else row)
         row = make_row(*pairing[:3], levels, "PSNR", POOLED, [pooled])
-        rows.append(row._replace(n=len(mse)))
+        rows.append(row._replace(n=len(mse), per_slide=None))
     return rows
 
 

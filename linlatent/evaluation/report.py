@@ -44,15 +44,24 @@ $body
 
 
 class _Section(NamedTuple):
-    """A heading, how to read what follows, the table's title, and the beginnings of file names."""
+    """A heading, how to read what follows, titles of tables, and the beginnings of file names."""
 
     heading: str
     text: str
-    table: str
+    tables: Sequence[str]
     pictures: Sequence[str]
 
 
 _SECTIONS = (
+    _Section(
+        "Members of the ensemble",
+        "Several networks were trained together, on the same batches, from other initial weights."
+        " The deviation tells how far another training of this kind may lie from one of them. Every"
+        " other number and curve of this page is a mean over the members, and ± the mean of their"
+        " standard errors; images and latent paths are those of member 0.",
+        ("Spread over initialisations",),
+        (),
+    ),
     _Section(
         "Deblurring",
         "A plane b, out of focus, and the blurriest plane c of the same slide are encoded, and"
@@ -60,7 +69,7 @@ _SECTIONS = (
         " where “deblurred” lies above “untouched input”, which is b itself against the same truth,"
         " and above “pixel extrapolation”, the same equation without a network. In the error maps"
         " red is too bright, blue too dark, white right; all maps of a figure share one scale.",
-        "Deblurring",
+        ("Deblurring",),
         ("psnr_of_deblurring", "deblurring_"),
     ),
     _Section(
@@ -70,16 +79,18 @@ _SECTIONS = (
         " blurriest plane and makes the levels between them by interpolating the latents (Eq. 1)."
         " The closer its curve to that of the reconstruction, the more linear the latent space is"
         " in blur.",
-        "Reconstruction and blur synthesis",
+        ("Reconstruction and blur synthesis",),
         ("psnr_of_synthesis", "synthesis_"),
     ),
     _Section(
-        "The paper's Table 1",
-        "The same images under three definitions of PSNR, since numbers can only be compared within"
-        " one. Only deblurring from an interior level is a task; its baselines stand in the last"
-        " lines. At the two end points synthesis is plain reconstruction, which means over all"
-        " levels include, as published; interior levels alone tell how well blur is synthesised.",
-        "The four PSNRs of the paper's Table 1, under each definition",
+        "The paper's values",
+        "What the paper reports, beside the same quantities of this model, where the data are the"
+        " paper's. Its Table 1 follows under three definitions of PSNR, since numbers can only be"
+        " compared within one. Only deblurring from an interior level is a task; its baselines"
+        " stand in the last lines. At the two end points synthesis is plain reconstruction, which"
+        " means over all levels include, as published; interior levels alone tell how well blur is"
+        " synthesised.",
+        ("The paper's values", "The four PSNRs of the paper's Table 1, under each definition"),
         (),
     ),
     _Section(
@@ -87,7 +98,7 @@ _SECTIONS = (
         "Each point is the latent of one plane, projected on the two directions in which the"
         " latents of that slide vary most. On a perfectly linear latent space the points lie on the"
         " dashed line at equal distances.",
-        "Linearity of the latent space",
+        ("Linearity of the latent space",),
         ("latent_paths",),
     ),
 )
@@ -104,19 +115,19 @@ def to_html(results: dict[str, Any], pictures: Mapping[str, bytes]) -> str:
       An HTML page that needs no other file.
     """
     conditions = results["conditions"]
-    by_title = {
-        table.title: table for table in tables.reading_tables(tables.rows_of(results), conditions)
-    }
+    by_title = {table.title: table for table in tables.tables_of(results)}
     parts = [
         "<p>Every number is a mean over the slides below, each seen once through its centre crop,"
         " ± the standard error of that mean over slides.</p>",
         _conditions_table(conditions),
     ]
     for section in _SECTIONS:
+        if not by_title.keys() >= set(section.tables):  # Only an ensemble has all of them.
+            continue
         parts += [
             f"<h2>{html.escape(section.heading)}</h2>",
             f"<p>{html.escape(section.text)}</p>",
-            _table(by_title[section.table]),
+            *(_table(by_title[title]) for title in section.tables),
             *(
                 _image(name, png)
                 for beginning in section.pictures

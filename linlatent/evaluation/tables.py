@@ -1,52 +1,28 @@
-"""The results as data, one `Row` per number, and the few tables people read."""
+"""The few tables that people read: on the console, in Markdown and in the report."""
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
-import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numpy.typing as npt
-
+from linlatent.evaluation import paper
 from linlatent.evaluation.baselines import BASELINES
-from linlatent.metrics import summarise
+from linlatent.evaluation.members import spread
+from linlatent.evaluation.rows import (
+    EQ_7,
+    POOLED,
+    RANGE_1,
+    Row,
+    rows_of,
+    rows_of_members,
+    select,
+    span,
+)
 
-RANGE_1 = "per image, range 1"
-EQ_7 = "per image, range = maximum of the target (Eq. 7)"
-POOLED = "pooled, range = maximum of all targets (published code)"
-
-_MISSING = "–"
+MISSING = "–"
 _HEAD_WIDTH = 7
-
-
-class Row(NamedTuple):
-    """One number of an evaluation.
-
-    Attributes:
-      section: ``latent space``, ``reconstruction``, ``blur synthesis`` or ``deblurring``.
-      estimate: What was measured, such as ``deblurred`` or ``untouched input``.
-      reference: What it was measured against: ``ground truth``, ``reconstruction`` or nothing.
-      levels: Blur level of the input, or the first and last of those averaged over: ``1-7``.
-      quantity: ``PSNR`` (dB), ``SSIM``, ``LDS`` or ``APD``.
-      definition: Which of the definitions of the quantity.
-      mean: Mean over slides; None where it is not finite, as PSNR of identical images.
-      standard_error: Standard error of that mean over slides, None for one slide and pooled values.
-      n: Number of slides.
-    """
-
-    section: str
-    estimate: str
-    reference: str
-    levels: str
-    quantity: str
-    definition: str
-    mean: float | None
-    standard_error: float | None
-    n: int
 
 
 class Table(NamedTuple):
@@ -58,44 +34,17 @@ class Table(NamedTuple):
     cells: Sequence[Sequence[str]]
 
 
-def make_row(
-    section: str,
-    estimate: str,
-    reference: str,
-    levels: str,
-    quantity: str,
-    definition: str,
-    values: npt.ArrayLike,
-) -> Row:
-    """Summarises values per slide ``(n,)`` to a row."""
-    mean, error, n = summarise(values)
-    return Row(
-        section, estimate, reference, levels, quantity, definition, _finite(mean), _finite(error), n
-    )
-
-
-def span(first: int, last: int) -> str:
-    """How `Row.levels` names an average over blur levels."""
-    return f"{first}-{last}"
-
-
-def select(rows: Sequence[Row], **fields: Any) -> list[Row]:
-    """The rows whose fields have the given values, in their order."""
-    return [
-        row for row in rows if all(getattr(row, name) == value for name, value in fields.items())
-    ]
-
-
 def reading_tables(rows: Sequence[Row], conditions: Mapping[str, Any]) -> list[Table]:
     """The tables of the console, of ``table.md`` and of the report.
 
     Args:
       rows: All rows of an evaluation.
-      conditions: Its conditions: ``num_levels`` and ``level_spacing_um`` are used.
+      conditions: Its conditions: ``num_levels``, ``level_spacing_um``, ``objective`` and
+        ``paper_channel`` are used.
 
     Returns:
-      Deblurring per level, reconstruction and synthesis per level, the paper's Table 1 under each
-      definition, and linearity of the latent space.
+      Deblurring per level, reconstruction and synthesis per level, the paper's values beside ours,
+      its Table 1 under each definition, and linearity of the latent space.
     """
     last, spacing = conditions["num_levels"] - 1, conditions["level_spacing_um"]
     everything, interior = span(0, last), span(1, last - 1)
@@ -150,7 +99,7 @@ def reading_tables(rows: Sequence[Row], conditions: Mapping[str, Any]) -> list[T
             "Reconstruction and blur synthesis",
             "Every level from its own latent (reconstruction), or from the latents of the two end"
             " points only (synthesised). PSNR in dB and SSIM per image, range 1. At the end points"
-            f" both are one image: a PSNR against the reconstruction is infinite ({_MISSING}).",
+            f" both are one image: a PSNR against the reconstruction is infinite ({MISSING}).",
             [
                 "blur level",
                 "reconstruction vs truth, PSNR",
@@ -161,15 +110,23 @@ def reading_tables(rows: Sequence[Row], conditions: Mapping[str, Any]) -> list[T
             ],
             levels,
         ),
+        _paper_table(rows, conditions),
         _definitions_table(rows, everything, interior),
         _linearity_table(rows),
     ]
 
 
+def tables_of(results: dict[str, Any]) -> list[Table]:
+    """What `reading_tables` makes of results, and for an ensemble the spread over its members."""
+    conditions = results["conditions"]
+    tables = reading_tables(rows_of(results), conditions)
+    members = rows_of_members(results)
+    return [*tables, _spread_table(members, conditions["num_levels"])] if members else tables
+
+
 def format_table(results: dict[str, Any]) -> str:
-    """The results for a console: what `reading_tables` makes of them, under their conditions."""
-    rows = rows_of(results)
-    tables = reading_tables(rows, results["conditions"])
+    """The results for a console: what `tables_of` makes of them, under their conditions."""
+    tables = tables_of(results)
     conditions = textwrap.fill(_conditions_line(results["conditions"]), 100)
     return "\n\n".join([conditions, *map(_to_text, tables)])
 
@@ -177,33 +134,53 @@ def format_table(results: dict[str, Any]) -> str:
 def to_markdown(results: dict[str, Any]) -> str:
     """The same tables in Markdown."""
     blocks = [_conditions_line(results["conditions"])]
-    for table in reading_tables(rows_of(results), results["conditions"]):
-        rule = ["---", *["---:"] * (len(table.header) - 1)]
-        lines = ["| " + " | ".join(cells) + " |" for cells in (table.header, rule, *table.cells)]
-        blocks += [f"## {table.title}", table.caption, "\n".join(lines)]
+    for table in tables_of(results):
+        blocks += [f"## {table.title}", table.caption, markdown_of(table)]
     return "\n\n".join(blocks) + "\n"
 
 
-def to_csv(rows: Sequence[Row]) -> str:
-    """All rows as CSV with a header; what is not finite is left empty."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(Row._fields)
-    writer.writerows(rows)
-    return text.getvalue()
+def markdown_of(table: Table) -> str:
+    """The head and the cells of a table in Markdown."""
+    rule = ["---", *["---:"] * (len(table.header) - 1)]
+    return "\n".join(
+        "| " + " | ".join(cells) + " |" for cells in (table.header, rule, *table.cells)
+    )
 
 
 def readable(conditions: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The conditions of an evaluation as names and values for people."""
+    unset = {"level_spacing_um": "unknown"}
     return [
-        (name.replace("_um", " (µm)").replace("_", " "), "unknown" if value is None else str(value))
+        (
+            name.replace("_um", " (µm)").replace("_", " "),
+            unset.get(name, "none") if value is None else str(value),
+        )
         for name, value in conditions.items()
     ]
 
 
-def rows_of(results: dict[str, Any]) -> list[Row]:
-    """The rows of a results dictionary, such as one read from ``metrics.json``."""
-    return [Row(**row) for row in results["rows"]]
+def _paper_table(rows: Sequence[Row], conditions: Mapping[str, Any]) -> Table:
+    """The lines of the paper's tables with its values, ours, and what lies between."""
+    lines = []
+    for quantity in paper.QUANTITIES:
+        ours = paper.published_row(rows, quantity, conditions["num_levels"])
+        printed = paper.printed_row(rows, quantity, conditions["num_levels"])
+        lines.append(
+            [
+                quantity.name,
+                paper.value_text(conditions, quantity),
+                number(ours),
+                _difference(ours.mean, paper.value(conditions, quantity), quantity.digits),
+                number(printed),
+            ]
+        )
+    return Table(
+        "The paper's values",
+        f"{paper.CONDITIONS} Eq. 5, 6 and 7 are means over slides, those of PSNR per image and of"
+        " the levels between the end points. Ours: under the conditions above.",
+        ["", "the paper", "ours, published code", "difference", "ours, Eq. 5, 6 and 7"],
+        lines,
+    )
 
 
 def _definitions_table(rows: Sequence[Row], everything: str, interior: str) -> Table:
@@ -221,7 +198,8 @@ def _definitions_table(rows: Sequence[Row], everything: str, interior: str) -> T
         "The four PSNRs of the paper's Table 1, under each definition",
         "PSNR in dB. The published code pools the squared errors of all images, end points"
         " included, and takes the maximum of all targets as range; the paper's Eq. 7 is per image"
-        f" and takes the maximum of each target. {_MISSING}: infinite, for the reason above.",
+        f" and takes the maximum of each target. {MISSING}: infinite, since at the end points the"
+        " two are one image.",
         ["", "levels", "published code, pooled", "Eq. 7, per image", "range 1, per image", "SSIM"],
         [
             [
@@ -249,8 +227,29 @@ def _linearity_table(rows: Sequence[Row]) -> Table:
         " slide lie along blur.",
         ["quantity", "definition", "mean ± standard error", "n"],
         [
-            [row.quantity, row.definition, _number(row), str(row.n)]
+            [row.quantity, row.definition, number(row), str(row.n)]
             for row in select(rows, section="latent space")
+        ],
+    )
+
+
+def _spread_table(members: Sequence[Sequence[Row]], num_levels: int) -> Table:
+    return Table(
+        "Spread over initialisations",
+        "The members of the ensemble began with other weights and saw the same batches. All other"
+        " numbers are means over them, their standard errors those of a typical member over slides;"
+        " pictures of slides show member 0.",
+        ["quantity", "mean over members", "standard deviation over members", "n"],
+        [
+            [
+                each.name,
+                *(
+                    MISSING if value is None else f"{value:.{_DIGITS[each.quantity]}f}"
+                    for value in (each.mean, each.standard_deviation)
+                ),
+                str(each.n),
+            ]
+            for each in spread(members, num_levels)
         ],
     )
 
@@ -276,16 +275,21 @@ def _cell(
         quantity=quantity,
         definition=definition,
     )
-    return _number(row)
+    return number(row)
 
 
-def _number(row: Row) -> str:
+def number(row: Row) -> str:
+    """A mean with its standard error, in decimals that suit its quantity."""
     if row.mean is None:
-        return _MISSING
+        return MISSING
     digits = _DIGITS[row.quantity]
     if row.standard_error is None:
         return f"{row.mean:.{digits}f}"
     return f"{row.mean:.{digits}f} ± {row.standard_error:.{digits}f}"
+
+
+def _difference(ours: float | None, theirs: float | None, digits: int) -> str:
+    return MISSING if ours is None or theirs is None else f"{ours - theirs:+.{digits}f}"
 
 
 def _to_text(table: Table) -> str:
@@ -311,7 +315,3 @@ def _to_text(table: Table) -> str:
 
 def _conditions_line(conditions: Mapping[str, Any]) -> str:
     return "; ".join(f"{name}: {value}" for name, value in readable(conditions))
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

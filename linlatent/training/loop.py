@@ -2,35 +2,36 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import jax
 import numpy as np
 from etils import epath
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding
 from ml_collections import ConfigDict
 
-from linlatent import checkpoints, inference, model
+from linlatent import checkpoints, devices, inference, model
 from linlatent import config as configuration
 from linlatent.data import (
+    TRIPLETS,
     StackSource,
     Triplet,
     evaluation_batches,
-    midpoint_triplets,
     open_source,
     steps_per_epoch,
     train_batches,
 )
 from linlatent.training import progress
-from linlatent.training.state import TrainState, create_state, state_of
+from linlatent.training.recorder import NonFiniteLossError, Recorder, Schedule
+from linlatent.training.state import TrainState, create_state, stack_members, state_of
 from linlatent.training.step import Batch, Recipe, train_step, validation_step
 
-
-class NonFiniteLossError(ArithmeticError):
-    """The loss is NaN or infinite; the last checkpoint holds the state before."""
+__all__ = ["NonFiniteLossError", "train"]
 
 
 def train(config: ConfigDict, workdir: epath.PathLike) -> TrainState:
@@ -39,6 +40,9 @@ def train(config: ConfigDict, workdir: epath.PathLike) -> TrainState:
     After every epoch (or every ``config.validate_every_steps``), and at the end, the objective is
     measured on the validation split (centre crops, all triplets, evaluation mode) and a checkpoint
     is saved.
+
+    All devices take part, and all processes if there are several (`devices.connect`): each of them
+    calls this function with the same arguments, reads its share of every batch, and returns.
 
     Args:
       config: Of the form of ``configs/default.py``.
@@ -54,92 +58,49 @@ def train(config: ConfigDict, workdir: epath.PathLike) -> TrainState:
       NonFiniteLossError: If the loss is NaN or infinite.
     """
     configuration.validate(config)
-    source = open_source(config.data.source, **config.data[config.data.source])
-    table = midpoint_triplets(source.num_levels)
+    with devices.first_process_first("data"):  # It generates or downloads what is not there yet.
+        source = open_source(config.data.source, **config.data[config.data.source])
+    table = TRIPLETS[config.triplets](source.num_levels)
     recipe = _recipe(config, table if config.batching == "stack" else (Triplet(0, 1, 2),))
-    per_epoch = steps_per_epoch(
-        source, triplets=table, batching=config.batching, batch_size=config.batch_size
-    )
-    last_step = config.num_steps or config.num_epochs * per_epoch
-    per_validation = config.validate_every_steps or per_epoch
-    batch_sharding, replicated = _shardings(config.batch_size)
+    schedule = _schedule(config, source, table)
+    mesh = devices.mesh()
+    _check_batch_size(config.batch_size, mesh)
 
     with checkpoints.Checkpoints(workdir) as store:
-        if store.latest_step() is not None:
-            configuration.require_same(workdir, config, but_for=configuration.EXTENDABLE)
-        configuration.write(config, workdir)
-        state = _first_state(config, recipe, store, replicated)
-        first_step = int(state.step)
-        if first_step >= last_step:
+        _claim(workdir, config, store)
+        state = _first_state(config, recipe, store, mesh)
+        first_step = int(np.max(state.step))  # The same of all members.
+        if first_step >= schedule.last_step:
             progress.logger.info(
-                "%s: already trained for %d steps of %d", workdir, first_step, last_step
+                "%s: already trained for %d steps of %d", workdir, first_step, schedule.last_step
             )
             return state
-        progress.logger.info(
-            "%s: %d slides of %s, %s objective, steps %d to %d, %d an epoch, on %d x %s",
-            *(workdir, len(source.slide_ids["train"]), source.name, config.objective),
-            *(first_step, last_step, per_epoch, jax.device_count(), jax.devices()[0].device_kind),
-        )
-        if not source.slide_ids["validation"]:
-            progress.logger.info(
-                "%s has no validation slides: training slides stand in for them", source.name
-            )
-        batches = train_batches(
-            source,
-            triplets=table,
-            batching=config.batching,
-            crop_size=config.data.crop_size,
-            normalisation=config.data.normalisation,
-            batch_size=config.batch_size,
-            seed=config.seed,
-            first_step=first_step,
-        )
-        # The only place that knows of compilation, donated buffers and devices.
-        step = jax.jit(
-            functools.partial(train_step, recipe=recipe),
-            donate_argnums=0,
-            out_shardings=(replicated, replicated),
-        )
-        validate = functools.partial(
-            _validate, source, config, _recipe(config, table), batch_sharding
-        )
-        log = progress.MetricsLog(workdir, first_step=first_step, tensorboard=config.tensorboard)
-        triplets_per_step = config.batch_size * len(recipe.triplets)
-        with progress.Progress(first_step, last_step, triplets_per_step) as bar:
-            records: list[dict[str, float]] = []
-
-            def is_validated(number: int) -> bool:
-                return number % per_validation == 0 or number == last_step
-
-            def finish(number: int, metrics: Mapping[str, jax.Array]) -> None:
-                """Reads the metrics of a step, one step late, so that the device never waits."""
-                record = {name: float(value) for name, value in jax.device_get(metrics).items()}
-                _require_finite(record, number, "training", store)
-                records.append(record)
-                bar.update(number, record["loss"])
-                # Before a checkpoint, too: what resumes from it starts with no records.
-                if number % config.log_every_steps == 0 or is_validated(number):
-                    log.write(number, "train", progress.means(records))
-                    records.clear()
-
-            pending: tuple[int, Mapping[str, jax.Array]] | None = None
-            for number in range(first_step + 1, last_step + 1):
-                batch = jax.device_put(next(batches), batch_sharding)
+        _announce(workdir, config, source, schedule, first_step)
+        step = compiled_step(recipe, state, mesh, num_models=config.num_models)
+        validate = _validation(source, config, _recipe(config, table), mesh)
+        with (
+            # A reader that outlives its training keeps the interpreter from ending.
+            contextlib.closing(_batches(config, source, table, first_step)) as batches,
+            Recorder(
+                workdir,
+                schedule,
+                first_step=first_step,
+                triplets_per_step=config.batch_size * len(recipe.triplets),
+                tensorboard=config.tensorboard,
+                last_good_step=store.latest_step,
+            ) as recorder,
+        ):
+            for number in range(first_step + 1, schedule.last_step + 1):
+                # Read, and on its way to the devices, while they are busy with the step before.
+                batch = devices.assemble(next(batches), mesh)
+                began = time.perf_counter()
                 state, metrics = step(state, batch)
-                if pending:
-                    finish(*pending)
-                pending = number, metrics
-                if is_validated(number):
-                    finish(*pending)
-                    pending = None
+                recorder.step(number, metrics, began=began)
+                if schedule.is_validated(number):
+                    recorder.finish()
                     measured = validate(state.variables)
-                    _require_finite(measured, number, "validation", store)
-                    log.write(number, "validation", measured)
+                    recorder.validation(number, measured)
                     store.save(number, state.variables, _rest_of(state), measured["loss"])
-                    bar.message(
-                        f"epoch {number / per_epoch:.2f}, step {number}: validation "
-                        + ", ".join(f"{name} {value:.4f}" for name, value in measured.items())
-                    )
     return state
 
 
@@ -151,45 +112,137 @@ def _recipe(config: ConfigDict, triplets: tuple[Triplet, ...]) -> Recipe:
         learning_rate=config.learning_rate,
         triplets=triplets,
         joint_statistics=config.batching == "stack",
+        accumulate=config.accumulate,
     )
 
 
-def _shardings(batch_size: int) -> tuple[NamedSharding, NamedSharding]:
-    """Splits the first axis of a batch over all devices, and keeps everything else on each."""
-    if batch_size % jax.device_count():
+def _schedule(config: ConfigDict, source: StackSource, table: tuple[Triplet, ...]) -> Schedule:
+    per_epoch = steps_per_epoch(
+        source, triplets=table, batching=config.batching, batch_size=config.batch_size
+    )
+    return Schedule(
+        last_step=config.num_steps or config.num_epochs * per_epoch,
+        per_epoch=per_epoch,
+        per_validation=config.validate_every_steps or per_epoch,
+        per_log=config.log_every_steps,
+    )
+
+
+def _check_batch_size(batch_size: int, mesh: Mesh) -> None:
+    if batch_size % mesh.size:
         raise ValueError(
-            f"config.batch_size is {batch_size}, expected a multiple of the {jax.device_count()}"
-            " devices that share a batch"
+            f"config.batch_size is {batch_size}, expected a multiple of the {mesh.size} devices"
+            " that share a batch"
         )
-    mesh = jax.make_mesh((jax.device_count(),), ("batch",), axis_types=(AxisType.Auto,))
-    return NamedSharding(mesh, PartitionSpec("batch")), NamedSharding(mesh, PartitionSpec())
+
+
+def _claim(workdir: epath.PathLike, config: ConfigDict, store: checkpoints.Checkpoints) -> None:
+    """Checks that a workdir is of this configuration, or makes it so."""
+    if store.latest_step() is not None:
+        configuration.require_same(workdir, config, but_for=configuration.EXTENDABLE)
+    devices.wait_for_all_processes("read config.json")
+    if devices.is_first_process():
+        configuration.write(config, workdir)
 
 
 def _first_state(
-    config: ConfigDict, recipe: Recipe, store: checkpoints.Checkpoints, sharding: NamedSharding
+    config: ConfigDict, recipe: Recipe, store: checkpoints.Checkpoints, mesh: Mesh
 ) -> TrainState:
     """Starts from the workdir's own checkpoint, else ``config.init_from``, else from scratch."""
-    create = functools.partial(create_state, config.seed, config.model.widths, recipe.optimiser)
+
+    def create() -> TrainState:
+        seeds = range(config.seed, config.seed + config.num_models)
+        return stack_members(
+            [create_state(seed, config.model.widths, recipe.optimiser) for seed in seeds]
+        )
+
+    like = jax.eval_shape(create)
+    shardings = devices.state_shardings(like, mesh, sharded=config.shard_params)
     if store.latest_step() is None:
-        state = state_of(_borrowed(config), recipe.optimiser) if config.init_from else create()
-        return jax.device_put(state, sharding)
+        state = _borrowed(config, recipe) if config.init_from else create()
+        return jax.device_put(state, shardings)
     like = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
-        jax.eval_shape(create),
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        like,
+        shardings,
     )
     variables, rest = store.restore(like.variables, _rest_of(like))
     return TrainState(variables=variables, **rest)
 
 
-def _borrowed(config: ConfigDict) -> model.Variables:
+def _announce(
+    workdir: epath.PathLike,
+    config: ConfigDict,
+    source: StackSource,
+    schedule: Schedule,
+    first_step: int,
+) -> None:
+    progress.logger.info(
+        "%s: %d slides of %s, %s objective, steps %d to %d, %d an epoch, on %d x %s",
+        *(workdir, len(source.slide_ids["train"]), source.name, config.objective),
+        *(first_step, schedule.last_step, schedule.per_epoch),
+        *(jax.device_count(), jax.devices()[0].device_kind),
+    )
+    if not source.slide_ids["validation"]:
+        progress.logger.info(
+            "%s has no validation slides: training slides stand in for them", source.name
+        )
+
+
+def _batches(
+    config: ConfigDict, source: StackSource, table: tuple[Triplet, ...], first_step: int
+) -> Generator[Batch, None, None]:
+    """The rows of the training batches that this process reads."""
+    return train_batches(
+        source,
+        triplets=table,
+        batching=config.batching,
+        crop_size=config.data.crop_size,
+        normalisation=config.data.normalisation,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        first_step=first_step,
+        share=devices.share(),
+    )
+
+
+def compiled_step(
+    recipe: Recipe, state: TrainState, mesh: Mesh, *, num_models: int = 1
+) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
+    """The step as the devices run it: the state stays where it is, and gives up its memory.
+
+    The metrics of an ensemble are ``(num_models,)``.
+    """
+    return jax.jit(
+        _of_all_members(functools.partial(train_step, recipe=recipe), num_models),
+        donate_argnums=0,
+        out_shardings=(
+            jax.tree.map(lambda leaf: leaf.sharding, state),
+            devices.replicated(mesh),
+        ),
+    )
+
+
+def _borrowed(config: ConfigDict, recipe: Recipe) -> TrainState:
+    """Starts from the best weights of another workdir, each member from its counterpart."""
     other = inference.load(config.init_from)
+    if other.config.num_models != config.num_models:
+        raise ValueError(
+            f"config.init_from: {config.init_from} holds {other.config.num_models} networks,"
+            f" config.num_models is {config.num_models}"
+        )
     if tuple(other.config.model.widths) != tuple(config.model.widths):
         raise ValueError(
             f"config.init_from: the network of {config.init_from} has widths"
             f" {tuple(other.config.model.widths)}, config.model.widths is"
             f" {tuple(config.model.widths)}"
         )
-    return other.params
+    states = [
+        state_of(inference.load(config.init_from, member=member).params, recipe.optimiser)
+        for member in range(config.num_models)
+    ]
+    # From there to all devices, of other processes, too.
+    return jax.device_get(stack_members(states))
 
 
 def _rest_of(state: TrainState) -> dict[str, Any]:
@@ -197,36 +250,59 @@ def _rest_of(state: TrainState) -> dict[str, Any]:
     return {"step": state.step, "optimiser": state.optimiser}
 
 
-def _validate(
-    source: StackSource,
-    config: ConfigDict,
-    recipe: Recipe,
-    sharding: NamedSharding,
-    variables: model.Variables,
-) -> dict[str, float]:
-    """Means of the objective and its terms over the validation split, exact for any batch size."""
-    step = _compiled_validation_step(recipe)
-    sums: dict[str, float] = {}
-    for batch, mask in _validation_batches(source, config, recipe.triplets):
-        batch, mask = jax.device_put((batch, mask), sharding)
-        for name, value in jax.device_get(step(variables, batch, mask)).items():
-            sums[name] = sums.get(name, 0.0) + float(value)
-    count = sums.pop("count")
-    return {name: value / count for name, value in sums.items()}
+def _validation(
+    source: StackSource, config: ConfigDict, recipe: Recipe, mesh: Mesh
+) -> Callable[[model.Variables], dict[str, float]]:
+    """Makes what measures a network on the validation split.
+
+    It returns the means of the objective and its terms, exact for any batch size; those of an
+    ensemble are means over its members, too.
+    """
+    step = compiled_validation_step(recipe, devices.replicated(mesh), num_models=config.num_models)
+
+    def validate(variables: model.Variables) -> dict[str, float]:
+        sums: dict[str, float] = {}
+        for rows in _validation_batches(source, config, recipe.triplets, mesh):
+            batch, mask = devices.assemble(rows, mesh)
+            for name, value in jax.device_get(step(variables, batch, mask)).items():
+                sums[name] = sums.get(name, 0.0) + float(np.mean(value, dtype=np.float64))
+        count = sums.pop("count")
+        return {name: value / count for name, value in sums.items()}
+
+    return validate
 
 
 @functools.cache
-def _compiled_validation_step(recipe: Recipe):
-    return jax.jit(functools.partial(validation_step, recipe=recipe))
+def compiled_validation_step(recipe: Recipe, replicated: NamedSharding, *, num_models: int = 1):
+    step = _of_all_members(functools.partial(validation_step, recipe=recipe), num_models)
+    return jax.jit(step, out_shardings=replicated)
+
+
+def _of_all_members(step: Callable[..., Any], num_models: int) -> Callable[..., Any]:
+    """Lets a step take the state of an ensemble, first of its arguments, and one batch for all."""
+    if num_models == 1:
+        return step
+
+    def steps(members: Any, *batch: Any) -> Any:
+        def step_of(member: Any) -> Any:
+            return step(member, *batch)
+
+        # Under vmap, convolutions become grouped ones, which cost XLA's CPU backend up to twice the
+        # time of one member after the other.
+        return jax.lax.platform_dependent(
+            members, cpu=functools.partial(jax.lax.map, step_of), default=jax.vmap(step_of)
+        )
+
+    return steps
 
 
 def _validation_batches(
-    source: StackSource, config: ConfigDict, table: tuple[Triplet, ...]
+    source: StackSource, config: ConfigDict, table: tuple[Triplet, ...], mesh: Mesh
 ) -> Iterator[tuple[Batch, Any]]:
     """Centre crops with all triplets; without validation slides, those of the training split."""
     split = "validation" if source.slide_ids["validation"] else "train"
     # A batch of whole stacks weighs as much as one of triplets.
-    batch_size = math.ceil(config.batch_size / len(table) / jax.device_count()) * jax.device_count()
+    batch_size = math.ceil(config.batch_size / len(table) / mesh.size) * mesh.size
     alpha = np.array([[triplet.alpha for triplet in table]], np.float32)
     for batch in evaluation_batches(
         source,
@@ -234,22 +310,7 @@ def _validation_batches(
         crop_size=config.data.crop_size,
         normalisation=config.data.normalisation,
         batch_size=batch_size,
+        share=devices.share(),
     ):
-        yield (
-            {"planes": batch["planes"], "alpha": np.repeat(alpha, batch_size, axis=0)},
-            batch["mask"],
-        )
-
-
-def _require_finite(
-    record: Mapping[str, float], step: int, split: str, store: checkpoints.Checkpoints
-) -> None:
-    if not all(map(math.isfinite, record.values())):
-        values = ", ".join(f"{name} {value}" for name, value in record.items())
-        kept = store.latest_step()
-        raise NonFiniteLossError(
-            f"the {split} loss is not finite at step {step} ({values}); "
-            + (f"the checkpoint of step {kept} is the last good one" if kept else "nothing saved")
-            + "; a lower config.learning_rate usually helps, in another workdir, which can start"
-            " from this one by config.init_from"
-        )
+        mask = batch["mask"]
+        yield {"planes": batch["planes"], "alpha": np.repeat(alpha, len(mask), axis=0)}, mask

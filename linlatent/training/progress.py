@@ -12,13 +12,17 @@ from collections.abc import Iterable, Mapping
 from etils import epath
 from tqdm import tqdm
 
+from linlatent import devices
+
 logger = logging.getLogger("linlatent")
 
 _SECONDS_BETWEEN_LINES = 10.0
 
 
 class Progress:
-    """Shows loss, triplets/s and time left; use as a context manager.
+    """Shows loss, triplets/s, how idle the devices are, and the time left.
+
+    Devices are idle when a step is done and the next has no batch yet: the data come too slowly.
 
     Args:
       first_step: Steps done before.
@@ -27,7 +31,7 @@ class Progress:
     """
 
     def __init__(self, first_step: int, last_step: int, triplets_per_step: int):
-        self._terminal = sys.stderr.isatty()
+        self._terminal = sys.stderr.isatty() and devices.is_first_process()
         self._triplets_per_step = triplets_per_step
         self._next_line = time.monotonic() + _SECONDS_BETWEEN_LINES
         self._last_step = last_step
@@ -43,26 +47,25 @@ class Progress:
         self._started = time.monotonic()
         self._first_step = first_step
 
-    def __enter__(self) -> Progress:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Leaves the bar as it is."""
         self._bar.close()
 
-    def update(self, step: int, loss: float) -> None:
-        """Tells that `step` steps are done, the last of them with this loss."""
+    def update(self, step: int, loss: float, idle: float) -> None:
+        """Tells that `step` steps are done, the last with this loss, and the share of idle time."""
         if self._terminal:
-            self._bar.set_postfix(loss=f"{loss:.4f}", step=step, refresh=False)
+            self._bar.set_postfix(loss=f"{loss:.4f}", step=step, idle=f"{idle:.0%}", refresh=False)
             self._bar.update(self._triplets_per_step)
         elif time.monotonic() >= self._next_line or step == self._last_step:
             self._next_line = time.monotonic() + _SECONDS_BETWEEN_LINES
             seconds = (time.monotonic() - self._started) / max(step - self._first_step, 1)
             logger.info(
-                "step %d of %d: loss %.4f, %.1f triplets/s, %s left",
+                "step %d of %d: loss %.4f, %.1f triplets/s, idle %.0f %%, %s left",
                 step,
                 self._last_step,
                 loss,
                 self._triplets_per_step / seconds,
+                100 * idle,
                 tqdm.format_interval(seconds * (self._last_step - step)),
             )
 

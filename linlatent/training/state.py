@@ -16,6 +16,8 @@ from linlatent import model
 class TrainState:
     """A pytree of device arrays.
 
+    In the state of an ensemble every array has a leading axis over the members.
+
     Attributes:
       step: Number of steps done, int32 scalar.
       variables: Weights and BatchNorm statistics, the *params* of the public functions.
@@ -33,6 +35,13 @@ def create_state(
     """Initialises a network and its optimiser from a seed."""
     variables = jax.jit(model.init, static_argnums=1)(jax.random.key(seed), tuple(widths))
     return state_of(variables, optimiser)
+
+
+def stack_members(members: Sequence[TrainState]) -> TrainState:
+    """Makes the state of an ensemble out of its members'; that of one alone stays as it is."""
+    if len(members) == 1:
+        return members[0]
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *members)
 
 
 def state_of(variables: model.Variables, optimiser: optax.GradientTransformation) -> TrainState:

@@ -36,6 +36,8 @@ class Recipe:
       learning_rate: Of Adam.
       triplets: Table of triplets; a, b and c index the planes of a batch.
       joint_statistics: Whether all planes of a pass share their BatchNorm moments.
+      accumulate: Steps, each of one batch, whose mean gradient moves the weights once.
+      dtype: Of `model.DTYPES`, what the network is computed in; all else is float32.
     """
 
     objective: str
@@ -44,11 +46,16 @@ class Recipe:
     learning_rate: float
     triplets: tuple[Triplet, ...]
     joint_statistics: bool = False
+    accumulate: int = 1
+    dtype: str = "float32"
 
     @property
     def optimiser(self) -> optax.GradientTransformation:
-        """Adam, as in the paper."""
-        return optax.adam(self.learning_rate)
+        """Adam, as in the paper; between its moves its state holds the gradients so far."""
+        adam = optax.adam(self.learning_rate)
+        if self.accumulate == 1:
+            return adam
+        return optax.MultiSteps(adam, self.accumulate).gradient_transformation()
 
     @property
     def endpoints(self) -> tuple[int, ...]:
@@ -64,7 +71,9 @@ class Recipe:
 def train_step(
     state: TrainState, batch: Batch, *, recipe: Recipe
 ) -> tuple[TrainState, dict[str, jax.Array]]:
-    """Takes one step of Adam on the objective's mean over a batch.
+    """Takes one step of the optimiser on the objective's mean over a batch.
+
+    BatchNorm's running averages move at every step, the weights at every `recipe.accumulate`-th.
 
     Args:
       state: The state before.
@@ -98,14 +107,15 @@ def gradients_of(
       The gradients of ``variables["params"]``, the metrics, and the running statistics with the
       moments of this batch folded in.
     """
+    joint, dtype = recipe.joint_statistics, recipe.dtype
 
     def mean_loss(params: Any) -> tuple[jax.Array, Any]:
         outputs, moments = _forward(
             {**variables, "params": params},
             batch,
             recipe,
-            encode=functools.partial(model.encode_in_training, joint=recipe.joint_statistics),
-            decode=functools.partial(model.decode_in_training, joint=recipe.joint_statistics),
+            encode=functools.partial(model.encode_in_training, joint=joint, dtype=dtype),
+            decode=functools.partial(model.decode_in_training, joint=joint, dtype=dtype),
         )
         metrics = {name: jnp.mean(term) for name, term in _terms(outputs, recipe).items()}
         return metrics["loss"], (metrics, moments)
@@ -191,9 +201,12 @@ def _forward(
 
 
 def _without_moments(apply: Callable[[model.Variables, jax.Array], jax.Array]) -> Apply:
-    """Maps a function of evaluation mode over planes; it has no moments to return."""
-    over_planes = jax.vmap(apply, in_axes=(None, 0))
-    return lambda variables, planes: (over_planes(variables, planes), None)
+    """Maps a function of evaluation mode over examples; it has no moments to return.
+
+    Mapped over planes, it would mix examples of several devices, which would then exchange them.
+    """
+    over_examples = jax.vmap(apply, in_axes=(None, 1), out_axes=1)
+    return lambda variables, planes: (over_examples(variables, planes), None)
 
 
 def _endpoint_weights(recipe: Recipe) -> jax.Array:

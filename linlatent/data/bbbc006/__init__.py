@@ -30,7 +30,7 @@ def open_source(
 
     Returns:
       The source; its stacks are ``(9, 520, 696)`` uint16, levels 4 µm apart. Where the data set
-      holds a part of the 768 slides, its name says so.
+      holds a part of the 768 slides, its name says so, and it is no longer the paper's channel.
 
     Raises:
       ValueError: If the config or split is unknown, the config cannot be trained on, the data set
@@ -95,7 +95,8 @@ def open_source(
         return stored[part][index]["stack"]
 
     expected = len(layout.slide_ids(config))
-    share = "" if len(places) == expected else f", {len(places)} of {expected} slides"
+    complete = len(places) == expected
+    share = "" if complete else f", {len(places)} of {expected} slides"
     return StackSource(
         name=f"bbbc006/{config} {builder.version}, {split} split{share}",
         num_levels=len(z_levels),
@@ -105,4 +106,5 @@ def open_source(
         },
         read_stack=read_stack,
         level_spacing_um=layout.PAPER_LEVEL_SPACING_UM,
+        paper_channel=config if complete else None,
     )
