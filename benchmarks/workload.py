@@ -1,0 +1,24 @@
+"""What a competitor offers: work that is ready to be repeated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+
+class Workload(NamedTuple):
+    """Work on data of its own, compiled where it can be ahead of time.
+
+    Attributes:
+      run: Does the work once and returns when it is done.
+      facts: What the results should say about it, as JSON.
+      warm_up: Whether the first run is not like the others and should not count.
+    """
+
+    run: Callable[[], object]
+    facts: dict[str, Any]
+    warm_up: bool = True
+
+
+class NotAvailable(Exception):  # noqa: N818 (nothing went wrong)
+    """This competitor cannot run on this machine; the message says why."""
