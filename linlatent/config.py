@@ -14,7 +14,7 @@ from typing import Any
 from etils import epath
 from ml_collections import ConfigDict, config_dict
 
-from linlatent import images, losses
+from linlatent import images, losses, model
 from linlatent.data import BATCHINGS, SOURCES, TRIPLETS
 
 FILE = "config.json"
@@ -60,6 +60,8 @@ def default() -> ConfigDict:
     config.validate_every_steps = config_dict.placeholder(int)  # None: once an epoch
     config.tensorboard = False
     config.shard_params = False  # splits large weights over the devices, to save their memory
+
+    config.dtype = "float32"  # float32 | bfloat16: what the network computes in when it is trained
 
     config.model = ConfigDict()
     config.model.widths = (64, 128, 256, 512, 1024)
@@ -138,6 +140,7 @@ def validate(config: ConfigDict) -> None:
     _choice(config, "criterion", losses.CRITERIA)
     _choice(config, "triplets", TRIPLETS)
     _choice(config, "batching", BATCHINGS)
+    _choice(config, "dtype", model.DTYPES)
     _choice(config, "data.normalisation", images.NORMALISATIONS)
     _choice(config, "data.source", SOURCES)
     for field in (

@@ -13,6 +13,7 @@ IMPOSSIBLE = [
     ("objective", "sharpness", "one of baseline, indirect, direct"),
     ("objective", "", "one of baseline, indirect, direct"),
     ("criterion", "l2", "one of l1, mse"),
+    ("dtype", "float16", "one of float32, bfloat16"),
     ("triplets", "all", "one of midpoint, dyadic"),
     ("batching", "pair", "one of triplet, ten-crop, stack"),
     ("data.normalisation", "slide", "one of plane, plane-8bit, stack"),

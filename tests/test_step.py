@@ -11,7 +11,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from linlatent import losses
 from linlatent.data import Triplet, midpoint_triplets
-from linlatent.training.state import state_of
+from linlatent.training.state import create_state, state_of
 from linlatent.training.step import Recipe, gradients_of, train_step, validation_step
 
 WIDTHS = (3, 5)
@@ -188,3 +188,21 @@ def test_one_and_four_devices_agree(variables):
     jax.tree.map(
         lambda a, e: np.testing.assert_allclose(a, e, rtol=1e-4, atol=1e-5), together, alone
     )
+
+
+def test_in_bfloat16_the_loss_falls_as_in_float32():
+    images = np.random.default_rng(0).random((4, 3, 16, 16, 1), np.float32)
+    batch = {"planes": images, "alpha": np.full((4, 1), 0.5, np.float32)}
+    curves = {}
+    for dtype in ("float32", "bfloat16"):
+        recipe = Recipe("direct", "l1", 1.0, 1e-3, triplets=(Triplet(0, 1, 2),), dtype=dtype)
+        state = create_state(0, (4, 8), recipe.optimiser)
+        step = jax.jit(functools.partial(train_step, recipe=recipe))
+        curve = []
+        for _ in range(20):
+            state, metrics = step(state, batch)
+            curve.append(float(metrics["loss"]))
+        assert {leaf.dtype for leaf in jax.tree.leaves(state.variables)} == {np.dtype(np.float32)}
+        curves[dtype] = curve
+    assert curves["bfloat16"] != curves["float32"]
+    np.testing.assert_allclose(curves["bfloat16"], curves["float32"], rtol=0.02)

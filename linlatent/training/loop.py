@@ -113,6 +113,7 @@ def _recipe(config: ConfigDict, triplets: tuple[Triplet, ...]) -> Recipe:
         triplets=triplets,
         joint_statistics=config.batching == "stack",
         accumulate=config.accumulate,
+        dtype=config.dtype,
     )
 
 
