@@ -96,6 +96,7 @@ def network(params):
     config = ConfigDict(
         {
             "batch_size": 2 * LEVELS,
+            "num_models": 1,
             "objective": "indirect",
             "criterion": "l1",
             "model": {"widths": (2, 3)},
