@@ -10,20 +10,14 @@ environment of a TPU pod, SLURM, Open MPI or an indexed Kubernetes job. They nee
 """
 
 import logging
-import os
 import re
-import sys
 from typing import Any
 
 from absl import app, flags
-from absl import logging as absl_logging
 from ml_collections import config_flags
 
 from linlatent import config as configuration
-from linlatent import devices
-
-# TensorFlow only reads data here; without this it greets everyone with a remark on rounding.
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+from linlatent import devices, program
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config",
@@ -75,59 +69,12 @@ def _check_processes(values: dict[str, Any]) -> bool:
     return True
 
 
-def main(arguments: list[str]) -> None:
-    """Runs the mode; a user's mistake ends in one line, or with --verbosity=1 in a traceback."""
-    if len(arguments) > 1:
-        raise app.UsageError(f"unexpected arguments: {' '.join(arguments[1:])}")
+def main() -> None:
+    """Runs the mode."""
     if _CONFIG.value is None and _MODE.value != "evaluate":
         raise app.UsageError("training needs a --config, such as --config=configs/indirect.py")
-    _show_own_messages()
-    try:
-        _run()
-    except (ValueError, OSError, ArithmeticError) as error:
-        if absl_logging.level_debug():
-            raise
-        sys.exit(f"error: {error}")
-
-
-def _parse_flags(arguments: list[str]) -> list[str]:
-    try:
-        return flags.FLAGS(arguments)
-    except AttributeError as error:  # How ml_collections reports a field that does not exist.
-        sys.exit(f"error: a --config.FIELD names no field of the configuration: {error.args[0]}")
-    except (flags.Error, OSError) as error:
-        sys.exit(f"error: {_without_traceback(str(error))}")
-
-
-def _without_traceback(message: str) -> str:
-    """Shortens what ml_collections says where ``get_config`` refuses what follows the colon."""
-    traceback = r"Error whilst parsing config file:.*\n"
-    message = re.sub(
-        traceback + r"TypeError: get_config\(\) takes 0 positional arguments.*",
-        "this configuration takes no recipe after a colon",
-        message,
-        flags=re.DOTALL,
-    )
-    return re.sub(traceback + "ValueError: ", "", message, flags=re.DOTALL).rstrip()
-
-
-def _show_own_messages() -> None:
-    """Prints what linlatent says; what the libraries say takes --verbosity=0 or 1."""
-    if not flags.FLAGS["verbosity"].present:
-        absl_logging.set_verbosity(absl_logging.WARNING)
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
-    logger = logging.getLogger("linlatent")
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
-
-
-def _run() -> None:
     if _CONFIG.value is not None:
         configuration.validate(_CONFIG.value)  # Before the slow imports.
-    devices.keep_memory()
-    devices.keep_compiled()
     if _DISTRIBUTED.value or _COORDINATOR.value is not None:
         devices.connect(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
         if not devices.is_first_process():
@@ -145,4 +92,4 @@ def _run() -> None:
 
 
 if __name__ == "__main__":
-    app.run(main, flags_parser=_parse_flags)
+    program.run(main)

@@ -31,9 +31,10 @@ class Worker:
     def __init__(self, job: Job, environment: Mapping[str, str] | None = None):
         start = time.perf_counter()
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (closed by close)
+        options = ["--keep-memory"] if job.keeps_memory else []
         command = (sys.executable, "-m", "benchmarks.worker", job.module, job.function)
         self._process = subprocess.Popen(
-            [*command, json.dumps(dict(job.arguments))],
+            [*command, json.dumps(dict(job.arguments)), *options],
             cwd=ROOT,
             env={**os.environ, "JAX_PLATFORMS": "cpu", **(environment or {})},
             stdin=subprocess.PIPE,

@@ -10,13 +10,12 @@ import jax
 import numpy as np
 
 import linlatent
+from benchmarks.plan import NUM_LEVELS
 from benchmarks.workload import Workload
 from linlatent import model
 from linlatent.data import Triplet, midpoint_triplets
 from linlatent.training.state import create_state
 from linlatent.training.step import Recipe, train_step
-
-NUM_LEVELS = 9
 
 
 def train(

@@ -11,12 +11,15 @@ from benchmarks.flops import training_flops
 
 TRIPLETS = "linlatent, triplets"
 STACKS = "linlatent, stacks"
+TRIPLETS_MEMORY_RETURNED = "linlatent, triplets, memory returned"
 LINEN = "plain linen"
 TORCH_F32 = {
     "PyTorch": {"channels_last": False, "compiled": False},
     "PyTorch, channels_last": {"channels_last": True, "compiled": False},
     "PyTorch, compiled": {"channels_last": True, "compiled": True},
 }
+TORCH_F32_MEMORY_KEPT = "PyTorch, channels_last, memory kept"
+"""The fastest of these under `linlatent.devices.keep_memory`, which they know nothing of."""
 TORCH_BF16 = {  # Compiling takes long, and made these slower.
     f"{name}, bfloat16": ways for name, ways in TORCH_F32.items() if not ways["compiled"]
 }
@@ -66,7 +69,7 @@ FULL = Scale(
     crop=128,
     frame=(544, 704),  # 520x696, padded
     num_crops=16,
-    repeats={10: 5, 40: 3},
+    repeats={10: 3, 40: 3},
     linen_repeats=2,
     other_repeats=5,
     matrix_sides=(2048, 3072, 4096),
@@ -99,6 +102,7 @@ class Job:
       repeats: How often it is measured.
       seconds: About how long a repeat takes, to tell how much is left to do.
       seconds_to_ready: About how long it takes to be ready.
+      keeps_memory: Whether its process runs under `linlatent.devices.keep_memory`.
     """
 
     row: Mapping[str, Any]
@@ -108,6 +112,7 @@ class Job:
     repeats: int
     seconds: float
     seconds_to_ready: float
+    keeps_memory: bool = False
 
 
 def title(row: Mapping[str, Any]) -> str:
@@ -150,7 +155,9 @@ def training(scale: Scale, objective: str, batch: int) -> list[Job]:
     per_stack = {"encoded": NUM_LEVELS, "decoded": NUM_LEVELS + NUM_TRIPLETS}
     stacks = stacks_for(batch)
 
-    def job(name: str, module: str, seconds_to_ready: float, **extra: Any) -> Job:
+    def job(
+        name: str, module: str, seconds_to_ready: float, keeps_memory: bool = False, **extra: Any
+    ) -> Job:
         stacked = name == STACKS
         examples = stacks if stacked else batch
         per_example = per_stack if stacked else passes
@@ -171,21 +178,34 @@ def training(scale: Scale, objective: str, batch: int) -> list[Job]:
         }
         slowness = 7.0 if name == LINEN else 0.4 if name in TORCH_BF16 else 1.0
         seconds = slowness * flops / 7.5e10
-        if name == LINEN:  # without a first step that does not count
+        if name == LINEN:  # without steps that do not count
             return Job(row, module, "train", arguments, scale.linen_repeats, seconds, 15)
-        repeats = scale.repeats[batch]
-        return Job(row, module, "train", arguments, repeats, seconds, seconds_to_ready + seconds)
+        return Job(
+            *(row, module, "train", arguments, scale.repeats[batch]),
+            seconds=2 * seconds,
+            seconds_to_ready=seconds_to_ready + seconds,
+            keeps_memory=keeps_memory,
+        )
 
     # What takes long keeps to the smaller batch where no ratio asks for the larger one.
     in_full = objective == "indirect" or batch == min(scale.repeats)
     return [
-        job(TRIPLETS, "ours", 15, batching="triplet"),
-        job(STACKS, "ours", 15, batching="stack"),
+        job(TRIPLETS, "ours", 15, keeps_memory=True, batching="triplet"),
+        job(STACKS, "ours", 15, keeps_memory=True, batching="stack"),
+        job(TRIPLETS_MEMORY_RETURNED, "ours", 15, batching="triplet"),
         *(
             job(name, "torch_model", 45 if ways["compiled"] else 4, **ways, bfloat16=bfloat16)
             for ways_of, bfloat16 in ((TORCH_F32, False), (TORCH_BF16, True))
             for name, ways in ways_of.items()
             if in_full or not ways["compiled"]
+        ),
+        job(
+            TORCH_F32_MEMORY_KEPT,
+            "torch_model",
+            seconds_to_ready=4,
+            keeps_memory=True,
+            **TORCH_F32["PyTorch, channels_last"],
+            bfloat16=False,
         ),
         *([job(LINEN, "linen_model", 15)] if in_full else []),
     ]
@@ -210,7 +230,7 @@ def products(scale: Scale) -> list[Job]:
             function="product",
             arguments={"side": side},
             repeats=scale.other_repeats,
-            seconds=2 * side**3 / 1.5e11,
+            seconds=4 * side**3 / 1.5e11,
             seconds_to_ready=3,
         )
         for side in scale.matrix_sides
@@ -227,7 +247,7 @@ def deblurring(scale: Scale, what: str, images: Mapping[str, int]) -> list[Job]:
             function="deblur",
             arguments={**images, "widths": scale.widths, **extra},
             repeats=scale.other_repeats,
-            seconds=0.5,
+            seconds=1.0,
             seconds_to_ready=seconds_to_ready,
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -26,6 +26,10 @@ COMPETITORS = """\
   bfloat16 autocast.
 * **plain linen**: the same in `nn.Conv`, `nn.ConvTranspose` and `nn.BatchNorm`, differentiated by
   JAX as they come.
+
+linlatent keeps the memory that a step frees for the next one, as `main.py` makes it; the row
+*memory returned* is without. PyTorch does no such thing of itself; in the row *memory kept* it is
+made to. Before every repeat a step is taken that does not count.
 
 Peak memory is that of the whole process, libraries and all, from after compilation. GFLOP/s count
 the convolutions that the objective needs, whatever a competitor does to compute them."""
@@ -180,50 +184,34 @@ def _ratios(results: Mapping[str, Any]) -> str:
 
 
 def _training(rows: Sequence[Row]) -> str:
-    return _table(
+    return _measurements(
         ("competitor", "triplets a step", "triplets/s", "s a step", "GFLOP/s", "peak memory, GiB"),
-        [
-            (
-                row["competitor"],
-                str(row["triplets"]),
-                _range(row["triplets_per_second"]),
-                _range(row["seconds"]),
-                _range(row["flops_per_second"], 1e-9),
-                f"{row['peak_bytes'] / GIB:.2f}",
-            )
-            if "seconds" in row
-            else _missing(row, columns=6)
-            for row in rows
-        ],
+        rows,
+        lambda row: (
+            str(row["triplets"]),
+            _range(row["triplets_per_second"]),
+            _range(row["seconds"]),
+            _range(row["flops_per_second"], 1e-9),
+            f"{row['peak_bytes'] / GIB:.2f}",
+        ),
     )
 
 
 def _deblurring(rows: Sequence[Row]) -> str:
-    return _table(
-        ("images", "competitor", "ms", "peak memory, GiB"),
-        [
-            (
-                row["images"],
-                row["competitor"],
-                _range(row["seconds"], 1e3),
-                f"{row['peak_bytes'] / GIB:.2f}",
-            )
-            if "seconds" in row
-            else (row["images"], *_missing(row, columns=3))
-            for row in rows
-        ],
+    return _measurements(
+        ("competitor", "images", "ms", "peak memory, GiB"),
+        rows,
+        lambda row: (
+            row["images"],
+            _range(row["seconds"], 1e3),
+            f"{row['peak_bytes'] / GIB:.2f}",
+        ),
     )
 
 
 def _peak(rows: Sequence[Row]) -> str:
-    return _table(
-        ("matrix product", "GFLOP/s"),
-        [
-            (row["competitor"], _range(row["flops_per_second"], 1e-9))
-            if "seconds" in row
-            else _missing(row, columns=2)
-            for row in rows
-        ],
+    return _measurements(
+        ("matrix product", "GFLOP/s"), rows, lambda row: (_range(row["flops_per_second"], 1e-9),)
     )
 
 
@@ -244,30 +232,33 @@ def _work(rows: Sequence[Row]) -> str:
 
 
 def _pipeline(rows: Sequence[Row]) -> str:
-    return _table(
+    return _measurements(
         ("batches of", "patches/s made", "patches/s taken", "taken / made"),
-        [
-            (
-                row["competitor"],
-                _range(row["patches_per_second"]),
-                _number(row["patches_taken_per_second"], 4),
-                f"{row['share_of_a_step']:.1%}",
-            )
-            if "seconds" in row
-            else _missing(row, columns=4)
-            for row in rows
-        ],
+        rows,
+        lambda row: (
+            _range(row["patches_per_second"]),
+            _number(row["patches_taken_per_second"], 4),
+            f"{row['share_of_a_step']:.1%}",
+        ),
     )
 
 
 def _first_step(rows: Sequence[Row]) -> str:
-    return _table(
-        ("compilation cache", "s"), [(row["competitor"], _range(row["seconds"])) for row in rows]
-    )
+    return _measurements(("compilation cache", "s"), rows, lambda row: (_range(row["seconds"]),))
 
 
-def _missing(row: Row, *, columns: int) -> tuple[str, ...]:
-    return (row["competitor"], f"not available: {row['not_available']}", *[""] * (columns - 2))
+def _measurements(
+    header: Sequence[str], rows: Iterable[Row], cells: Callable[[Row], Sequence[str]]
+) -> str:
+    """A table of competitors: the cells of those that were measured, why the others were not."""
+
+    def line(row: Row) -> Sequence[str]:
+        if "seconds" in row:
+            return (row["competitor"], *cells(row))
+        reason = f"not available: {row['not_available']}"
+        return (row["competitor"], reason, *[""] * (len(header) - 2))
+
+    return _table(header, map(line, rows))
 
 
 def _range(values: Mapping[str, float], factor: float = 1.0) -> str:

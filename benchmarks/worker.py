@@ -3,6 +3,9 @@
 It makes a `Workload`, ``benchmarks.MODULE.FUNCTION(**ARGUMENTS)`` with the arguments in JSON, and
 says so in a line of JSON on stdout. Every line on stdin then asks for one repeat, which is answered
 by a line with its seconds and the peak of the process's memory. It ends with its stdin.
+
+With ``--keep-memory`` at the end, the process keeps memory as `linlatent.devices.keep_memory` does;
+while others have their turn it gives it back even so.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ import time
 from typing import Any, TextIO
 
 from benchmarks.workload import NotAvailable
+from linlatent import devices
 
 PAUSE = 0.3
 """Seconds after a repeat in which XLA gives back memory, lest the next competitor feel it."""
@@ -27,7 +31,9 @@ PAUSE = 0.3
 def main() -> None:
     """Serves repeats until stdin ends."""
     replies = _claim_stdout()
-    module, function, arguments = sys.argv[1:]
+    module, function, arguments, *options = sys.argv[1:]
+    if options == ["--keep-memory"]:
+        devices.keep_memory()
     try:
         make = getattr(importlib.import_module(f"benchmarks.{module}"), function)
         workload = make(**json.loads(arguments))
@@ -36,13 +42,17 @@ def main() -> None:
     except (ModuleNotFoundError, NotAvailable) as error:
         _reply(replies, {"not_available": str(error)})
         return
-    _forget_compilation()
+    _return_memory()
+    pathlib.Path("/proc/self/clear_refs").write_text("5")  # what is held now is the peak so far
     _reply(replies, {"facts": workload.facts})
     for _ in sys.stdin:
+        if workload.warm_up:
+            workload.run()
         start = time.perf_counter()
         workload.run()
         seconds = time.perf_counter() - start
         time.sleep(PAUSE)
+        _return_memory()
         _reply(replies, {"seconds": seconds, "peak_bytes": _peak_memory()})
 
 
@@ -57,11 +67,9 @@ def _reply(replies: TextIO, content: dict[str, Any]) -> None:
     print(json.dumps(content), file=replies, flush=True)
 
 
-def _forget_compilation() -> None:
-    """Gives back what compiling left behind, and makes what is held then the peak so far."""
+def _return_memory() -> None:
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
-    pathlib.Path("/proc/self/clear_refs").write_text("5")
 
 
 def _peak_memory() -> int:

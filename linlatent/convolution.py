@@ -106,6 +106,16 @@ def _turned(kernel: jax.Array) -> jax.Array:
     return jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
 
 
+def _after(x: jax.Array, y: jax.Array) -> jax.Array:
+    """The images x, which now cannot be touched before the images y are known.
+
+    XLA's CPU backend would otherwise rearrange the inputs of all weight gradients as soon as they
+    are there, in the forward pass, and hold these copies until the backward pass; it ignores
+    `lax.optimization_barrier` when it orders the computations. That the sum is x it cannot know.
+    """
+    return x + 0 * y[:, :1, :1, :1]
+
+
 def _neighbourhoods(x: jax.Array) -> jax.Array:
     """The 3x3 neighbourhood of every other pixel, ``(N, H, W, C)`` to ``(N H W / 4, 9 C)``."""
     _, height, width, channels = x.shape
@@ -127,14 +137,14 @@ def _weight_gradient_on_cpu(x: jax.Array, y: jax.Array) -> jax.Array:
 
 
 def _weight_gradient_as_product(x: jax.Array, y: jax.Array) -> jax.Array:
-    gradient = _product(_neighbourhoods(x).T, y.reshape(-1, y.shape[-1]))
+    gradient = _product(_neighbourhoods(_after(x, y)).T, y.reshape(-1, y.shape[-1]))
     return gradient.reshape(3, 3, x.shape[-1], y.shape[-1])
 
 
 def _weight_gradient_by_taps(x: jax.Array, y: jax.Array) -> jax.Array:
     """One product per tap: copies x once and y four times, where neighbourhoods are 9/4 of x."""
     _, height, width, channels = y.shape
-    padded = jnp.pad(jnp.moveaxis(y, 3, 0), ((0, 0), (0, 0), (0, 1), (0, 1)))
+    padded = jnp.pad(jnp.moveaxis(_after(y, x), 3, 0), ((0, 0), (0, 0), (0, 1), (0, 1)))
     by_channel = lax.optimization_barrier(padded)  # or XLA transposes anew for every tap
     phases = [[x[:, i::2, j::2].reshape(-1, x.shape[-1]) for j in (0, 1)] for i in (0, 1)]
     # The rows of taps, and columns likewise: which phase of x each meets, and y shifted by what.

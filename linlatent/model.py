@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from linlatent import convolution
+from linlatent import convolution, normalisation
 
 PAPER_WIDTHS = (64, 128, 256, 512, 1024)
 """Channels after each encoder layer, as published."""
@@ -35,7 +35,6 @@ EVALUATION = 0
 """The number of training passes in a batch that is normalised with the running averages."""
 
 NEGATIVE_SLOPE = 0.01
-EPSILON = 1e-5
 MOMENTUM = 0.9
 """Share of the old running average kept at each pass (PyTorch calls 1 - 0.9 the momentum)."""
 
@@ -64,21 +63,17 @@ class BatchNorm(nn.Module):
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,))
         running_var = self.variable("batch_stats", "var", jnp.ones, (channels,))
         # Joining more axes than the passes would be the same, but XLA reduces it far more slowly.
-        parts = x.reshape(-1, max(passes, 1), *x.shape[1:]).astype(jnp.float32)
+        parts = x.reshape(-1, max(passes, 1), *x.shape[1:])
         if passes == EVALUATION:
             mean, var = (running_mean.value - bias_before)[None], running_var.value[None]
+            parts = normalisation.by_moments(parts, mean, var, scale, bias)
         else:
-            mean = jnp.mean(parts, axis=(0, 2, 3))
-            # Smallest around the mean: no gradient goes through it, so none need be reduced.
-            centre = jax.lax.stop_gradient(mean)
-            var = jnp.mean(jnp.square(parts - _per_pass(centre)), axis=(0, 2, 3))
+            parts, mean, var = normalisation.by_batch(parts, scale, bias)
             count = parts[:, 0].size // channels
             if not self.is_initializing():
                 running_mean.value = mean + bias_before[None]
                 running_var.value = var * (count / max(count - 1, 1))
-        factor = jax.lax.rsqrt(var + EPSILON) * scale[None]
-        parts = (parts - _per_pass(mean)) * _per_pass(factor) + _per_channel(bias)[None]
-        return parts.reshape(x.shape).astype(x.dtype)
+        return parts.reshape(x.shape)
 
 
 class Downsample(nn.Module):
@@ -287,11 +282,6 @@ def _initialiser(kernel: Sequence[int]) -> nn.initializers.Initializer:
 def _per_channel(values: jax.Array) -> jax.Array:
     """Shapes ``(C,)`` for images ``(N, H, W, C)``."""
     return values.reshape(1, 1, 1, -1)
-
-
-def _per_pass(values: jax.Array) -> jax.Array:
-    """Shapes ``(passes, C)`` for images ``(B, passes, H, W, C)``."""
-    return values[None, :, None, None]
 
 
 def _half(variables: Variables, half: str) -> dict[str, Any]:

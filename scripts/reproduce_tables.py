@@ -22,16 +22,14 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from absl import app, flags
-from absl import logging as absl_logging
+from absl import flags
 from etils import epath
 from ml_collections import ConfigDict, config_flags
 
 from linlatent import config as configuration
+from linlatent import program
 from linlatent.data import SOURCES, open_source
 
-# TensorFlow only reads data here; without this it greets everyone with a remark on rounding.
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))  # Configurations import each other.
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Such as configs/quickstart.py.")
@@ -44,16 +42,10 @@ _MAKES_NO_DIFFERENCE = ("objective", "log_every_steps", "tensorboard")
 logger = logging.getLogger("linlatent")
 
 
-def main(arguments: list[str]) -> None:
-    """Runs the grid; a user's mistake ends in one line."""
-    if len(arguments) > 1:
-        raise app.UsageError(f"unexpected arguments: {' '.join(arguments[1:])}")
-    _show_own_messages()
-    try:
-        configuration.validate(_CONFIG.value)  # Before the slow imports.
-        reproduce(_CONFIG.value, epath.Path(_WORKDIR.value), channels_of(_CONFIG.value))
-    except (ValueError, OSError, ArithmeticError) as error:
-        sys.exit(f"error: {error}")
+def main() -> None:
+    """Runs the grid."""
+    configuration.validate(_CONFIG.value)  # Before the slow imports.
+    reproduce(_CONFIG.value, epath.Path(_WORKDIR.value), channels_of(_CONFIG.value))
 
 
 def channels_of(config: ConfigDict) -> Mapping[str, str]:
@@ -147,23 +139,5 @@ def told(config: ConfigDict) -> str:
     )
 
 
-def _parse_flags(arguments: list[str]) -> list[str]:
-    try:
-        return flags.FLAGS(arguments)
-    except AttributeError as error:  # How ml_collections reports a field that does not exist.
-        sys.exit(f"error: a --config.FIELD names no field of the configuration: {error.args[0]}")
-    except (flags.Error, OSError) as error:  # Its last line is the cause.
-        sys.exit(f"error: {str(error).splitlines()[-1]}")
-
-
-def _show_own_messages() -> None:
-    absl_logging.set_verbosity(absl_logging.WARNING)
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
-
-
 if __name__ == "__main__":
-    app.run(main, flags_parser=_parse_flags)
+    program.run(main)

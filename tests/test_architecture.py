@@ -13,6 +13,7 @@ PACKAGE = ROOT / "linlatent"
 
 FLOORS = (
     ("main", "cli"),
+    ("program",),
     ("training", "evaluation", "torch_weights"),
     ("inference",),
     ("checkpoints", "config"),
@@ -20,7 +21,7 @@ FLOORS = (
     ("alpha",),
     ("model",),
     ("losses",),
-    ("convolution",),
+    ("convolution", "normalisation"),
     ("images", "metrics", "optics", "latent", "devices"),
 )
 """From the top floor down; a module imports only from floors below its own, or its own room."""

@@ -5,6 +5,7 @@ import logging
 import math
 import os
 import pathlib
+import platform
 import re
 import shutil
 import subprocess
@@ -213,3 +214,29 @@ def test_idle_devices_are_told(tmp_path, caplog, seconds, idle):
             recorder.step(number, {"loss": np.float32(1)}, began=began)
         recorder.finish()
     assert re.search(idle, caplog.text)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the GNU C library only")
+@pytest.mark.parametrize("kept", [True, False])
+def test_memory_that_is_kept_need_not_be_cleared_again(kept):
+    program = f"""
+import resource
+from linlatent import devices
+if {kept}:
+    devices.keep_memory()
+import numpy as np
+np.ones(2**23)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+np.ones(2**23)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    output = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env={**os.environ, "NUMPY_MADVISE_HUGEPAGE": "0"},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    pages = 2**26 / os.sysconf("SC_PAGE_SIZE")
+    assert int(output) < 100 if kept else int(output) >= pages

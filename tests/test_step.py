@@ -9,7 +9,7 @@ import optax
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from linlatent import losses
+from linlatent import convolution, losses
 from linlatent.data import Triplet, midpoint_triplets
 from linlatent.training.state import create_state, state_of
 from linlatent.training.step import Recipe, gradients_of, train_step, validation_step
@@ -206,3 +206,22 @@ def test_in_bfloat16_the_loss_falls_as_in_float32():
         curves[dtype] = curve
     assert curves["bfloat16"] != curves["float32"]
     np.testing.assert_allclose(curves["bfloat16"], curves["float32"], rtol=0.02)
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="about XLA's CPU backend")
+def test_no_copy_for_a_weight_gradient_is_made_in_the_forward_pass(monkeypatch):
+    """Copies that were made early would all be there at once, at the end of the forward pass."""
+
+    def temporaries():
+        state = jax.eval_shape(lambda: create_state(0, (8, 16), recipe("indirect").optimiser))
+        batch = {
+            "planes": jax.ShapeDtypeStruct((4, 3, 64, 64, 1), jnp.float32),
+            "alpha": jax.ShapeDtypeStruct((4, 1), jnp.float32),
+        }
+        jax.clear_caches()  # of what was traced with the other function
+        step = jax.jit(functools.partial(train_step, recipe=recipe("indirect")))
+        return step.lower(state, batch).compile().memory_analysis().temp_size_in_bytes
+
+    held_back = temporaries()
+    monkeypatch.setattr(convolution, "_after", lambda x, y: x)
+    assert held_back < 0.9 * temporaries()

@@ -18,7 +18,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from linlatent import metrics
 from linlatent.evaluation import paper
-from linlatent.evaluation.rows import RANGE_1, Row, select
+from linlatent.evaluation.rows import RANGE_1, Row, one, select
 
 _DPI = 110
 _INCHES_PER_IMAGE = 1.3
@@ -128,9 +128,7 @@ def psnr_of_deblurring(rows: Sequence[Row], level_spacing_um: float | None) -> F
     names.sort(key=lambda name: name == "deblurred")  # the model last, drawn on top
     curves = {f"{name} vs sharp truth": select(chosen, estimate=name) for name in names}
     figure = _curves(curves, "Deblurring", "blur level of the input", level_spacing_um)
-    (reachable,) = select(
-        rows, section="reconstruction", levels="0", quantity="PSNR", definition=RANGE_1
-    )
+    reachable = one(rows, section="reconstruction", levels="0", quantity="PSNR", definition=RANGE_1)
     if reachable.mean is not None:
         (ax,) = figure.axes
         label = "reconstruction of the sharp plane from its own latent"

@@ -10,7 +10,7 @@ from etils import epath
 
 from linlatent.evaluation import figures, paper, tables
 from linlatent.evaluation.baselines import BASELINES
-from linlatent.evaluation.rows import RANGE_1, Row, difference, rows_of, select, span
+from linlatent.evaluation.rows import RANGE_1, Row, difference, one, rows_of, span
 from linlatent.evaluation.tables import Table
 from linlatent.metrics import Summary
 
@@ -232,7 +232,7 @@ def _gain(run: Run, name: str) -> Summary:
 
 
 def _deblurring_row(run: Run, estimate: str) -> Row:
-    (row,) = select(
+    return one(
         rows_of(run.results),
         section="deblurring",
         estimate=estimate,
@@ -241,7 +241,6 @@ def _deblurring_row(run: Run, estimate: str) -> Row:
         quantity="PSNR",
         definition=RANGE_1,
     )
-    return row
 
 
 def _row(run: Run, quantity: paper.Quantity, row_of: RowOf = paper.published_row) -> Row:

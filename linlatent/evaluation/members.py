@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from linlatent.evaluation import paper
-from linlatent.evaluation.rows import RANGE_1, Row, select, span
+from linlatent.evaluation.rows import RANGE_1, Row, one, select, span
 
 
 class Spread(NamedTuple):
@@ -68,8 +68,8 @@ def _headlines(rows: Sequence[Row], num_levels: int) -> dict[str, Row]:
     against_truth = {"reference": "ground truth", "quantity": "PSNR", "definition": RANGE_1}
     interior = span(1, num_levels - 2)
     reconstructed = select(rows, section="reconstruction", **against_truth)
-    (synthesised,) = select(rows, estimate="synthesised", levels=interior, **against_truth)
-    (deblurred,) = select(rows, estimate="deblurred", levels=interior, **against_truth)
+    synthesised = one(rows, estimate="synthesised", levels=interior, **against_truth)
+    deblurred = one(rows, estimate="deblurred", levels=interior, **against_truth)
     return {
         "reconstruction, PSNR of the worst level": min(
             (row for row in reconstructed if row.levels.isdigit()),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from linlatent.evaluation.rows import EQ_7, POOLED, Row, select, span
+from linlatent.evaluation.rows import EQ_7, POOLED, Row, one, span
 
 CHANNELS = {"w1": "nuclei", "w2": "cell bodies"}
 OBJECTIVES = ("baseline", "indirect", "direct")
@@ -152,5 +152,4 @@ def _row(rows: Sequence[Row], quantity: Quantity, definition: Definition, num_le
     if definition.levels is not None:
         first, last = definition.levels
         levels = span(first, num_levels + last)
-    (row,) = select(rows, **quantity.measured, definition=definition.name, levels=levels)
-    return row
+    return one(rows, **quantity.measured, definition=definition.name, levels=levels)

@@ -77,6 +77,16 @@ def select(rows: Sequence[Row], **fields: Any) -> list[Row]:
     ]
 
 
+def one(rows: Sequence[Row], **fields: Any) -> Row:
+    """The only row whose fields have the given values.
+
+    Raises:
+      ValueError: If there is none or more than one.
+    """
+    (row,) = select(rows, **fields)
+    return row
+
+
 def difference(row: Row, other: Row) -> Summary:
     """The mean of ``row - other`` over slides, taken slide by slide.
 

@@ -15,6 +15,7 @@ from linlatent.evaluation.rows import (
     POOLED,
     RANGE_1,
     Row,
+    one,
     rows_of,
     rows_of_members,
     select,
@@ -50,8 +51,17 @@ def reading_tables(rows: Sequence[Row], conditions: Mapping[str, Any]) -> list[T
     everything, interior = span(0, last), span(1, last - 1)
 
     def cell(estimate: str, reference: str, levels: str, quantity: str, section: str) -> str:
-        definition = RANGE_1
-        return _cell(rows, section, estimate, reference, levels, quantity, definition)
+        return number(
+            one(
+                rows,
+                section=section,
+                estimate=estimate,
+                reference=reference,
+                levels=levels,
+                quantity=quantity,
+                definition=RANGE_1,
+            )
+        )
 
     def heading(level: int) -> str:
         return f"{level}" if spacing is None else f"{level} ({level * spacing:g} µm)"
@@ -206,7 +216,7 @@ def _definitions_table(rows: Sequence[Row], everything: str, interior: str) -> T
                 f"{estimate} vs {'sharp ' if section == 'deblurring' else ''}{reference}",
                 levels,
                 *(
-                    _cell(rows, section, estimate, reference, levels, quantity, definition)
+                    number(one(of_line, quantity=quantity, definition=definition))
                     for quantity, definition in (
                         ("PSNR", POOLED),
                         ("PSNR", EQ_7),
@@ -216,6 +226,9 @@ def _definitions_table(rows: Sequence[Row], everything: str, interior: str) -> T
                 ),
             ]
             for section, estimate, reference, levels in lines
+            for of_line in [
+                select(rows, section=section, estimate=estimate, reference=reference, levels=levels)
+            ]
         ],
     )
 
@@ -255,27 +268,6 @@ def _spread_table(members: Sequence[Sequence[Row]], num_levels: int) -> Table:
 
 
 _DIGITS = {"PSNR": 2, "SSIM": 3, "LDS": 4, "APD": 4}
-
-
-def _cell(
-    rows: Sequence[Row],
-    section: str,
-    estimate: str,
-    reference: str,
-    levels: str,
-    quantity: str,
-    definition: str,
-) -> str:
-    (row,) = select(
-        rows,
-        section=section,
-        estimate=estimate,
-        reference=reference,
-        levels=levels,
-        quantity=quantity,
-        definition=definition,
-    )
-    return number(row)
 
 
 def number(row: Row) -> str:
