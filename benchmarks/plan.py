@@ -70,7 +70,7 @@ FULL = Scale(
     frame=(544, 704),  # 520x696, padded
     num_crops=16,
     repeats={10: 3, 40: 3},
-    linen_repeats=2,
+    linen_repeats=1,
     other_repeats=5,
     matrix_sides=(2048, 3072, 4096),
     data="w1",
@@ -182,7 +182,7 @@ def training(scale: Scale, objective: str, batch: int) -> list[Job]:
             return Job(row, module, "train", arguments, scale.linen_repeats, seconds, 15)
         return Job(
             *(row, module, "train", arguments, scale.repeats[batch]),
-            seconds=2 * seconds,
+            seconds=3 * seconds,
             seconds_to_ready=seconds_to_ready + seconds,
             keeps_memory=keeps_memory,
         )
@@ -230,7 +230,7 @@ def products(scale: Scale) -> list[Job]:
             function="product",
             arguments={"side": side},
             repeats=scale.other_repeats,
-            seconds=4 * side**3 / 1.5e11,
+            seconds=6 * side**3 / 1.5e11,
             seconds_to_ready=3,
         )
         for side in scale.matrix_sides
@@ -247,7 +247,7 @@ def deblurring(scale: Scale, what: str, images: Mapping[str, int]) -> list[Job]:
             function="deblur",
             arguments={**images, "widths": scale.widths, **extra},
             repeats=scale.other_repeats,
-            seconds=1.0,
+            seconds=1.5,
             seconds_to_ready=seconds_to_ready,
         )
 

@@ -29,7 +29,7 @@ COMPETITORS = """\
 
 linlatent keeps the memory that a step frees for the next one, as `main.py` makes it; the row
 *memory returned* is without. PyTorch does no such thing of itself; in the row *memory kept* it is
-made to. Before every repeat a step is taken that does not count.
+made to. Before every repeat two steps are taken that do not count.
 
 Peak memory is that of the whole process, libraries and all, from after compilation. GFLOP/s count
 the convolutions that the objective needs, whatever a competitor does to compute them."""

@@ -12,7 +12,7 @@ class Workload(NamedTuple):
     Attributes:
       run: Does the work once and returns when it is done.
       facts: What the results should say about it, as JSON.
-      warm_up: Whether the first run after a pause is unlike the next ones and should not count.
+      warm_up: Whether the first runs after a pause are unlike the next ones and should not count.
     """
 
     run: Callable[[], object]

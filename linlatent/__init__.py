@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from linlatent.inference import (
         Model,
         deblur,
+        deblur_single,
         decode,
         encode,
         interpolate,
@@ -14,11 +15,17 @@ if TYPE_CHECKING:
         synthesize,
     )
 
-_HOMES = {
-    name: "linlatent.inference"
-    for name in ("Model", "deblur", "decode", "encode", "interpolate", "load", "synthesize")
-}
-__all__ = ["Model", "deblur", "decode", "encode", "interpolate", "load", "synthesize"]
+__all__ = [
+    "Model",
+    "deblur",
+    "deblur_single",
+    "decode",
+    "encode",
+    "interpolate",
+    "load",
+    "synthesize",
+]
+_HOMES = dict.fromkeys(__all__, "linlatent.inference")
 __version__ = "0.1.0"
 
 

@@ -20,7 +20,7 @@ import jax
 from etils import epath
 from orbax import checkpoint as ocp
 
-from linlatent import model
+from linlatent import networks
 
 FOLDER = "checkpoints"
 _METRIC = "validation_loss"
@@ -47,7 +47,7 @@ class Checkpoints:
         return self._manager.latest_step()
 
     def save(
-        self, step: int, variables: model.Variables, train: Any, validation_loss: float
+        self, step: int, variables: networks.Variables, train: Any, validation_loss: float
     ) -> None:
         """Starts to save the state after `step` steps."""
         self._manager.save(
@@ -58,7 +58,7 @@ class Checkpoints:
             metrics={_METRIC: validation_loss},
         )
 
-    def restore(self, variables: model.Variables, train: Any) -> tuple[model.Variables, Any]:
+    def restore(self, variables: networks.Variables, train: Any) -> tuple[networks.Variables, Any]:
         """Restores the latest checkpoint.
 
         Args:
@@ -75,12 +75,13 @@ class Checkpoints:
 
 
 def read_best(
-    workdir: epath.PathLike, widths: Sequence[int], *, num_models: int = 1
-) -> tuple[model.Variables, int]:
+    workdir: epath.PathLike, *, network: str, widths: Sequence[int], num_models: int = 1
+) -> tuple[networks.Variables, int]:
     """Reads the parameters of the checkpoint that was best on validation.
 
     Args:
       workdir: The folder that training wrote, local or ``gs://``.
+      network: The network of its configuration, a key of `networks.NETWORKS`.
       widths: The encoder widths of its configuration.
       num_models: How many networks it trained.
 
@@ -90,7 +91,7 @@ def read_best(
 
     Raises:
       FileNotFoundError: If the workdir holds no checkpoint.
-      ValueError: If the checkpoint holds other names or shapes than networks of these widths.
+      ValueError: If the checkpoint holds other names or shapes than such networks.
     """
     folder = epath.Path(workdir) / FOLDER
     if not folder.exists():
@@ -103,7 +104,9 @@ def read_best(
         members = (num_models,) if num_models > 1 else ()
         abstract = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(members + leaf.shape, leaf.dtype, sharding=device),
-            jax.eval_shape(lambda: model.init(jax.random.key(0), widths)),
+            jax.eval_shape(
+                lambda: networks.init(jax.random.key(0), network=network, widths=widths)
+            ),
         )
         return _restore(manager, step, {"params": abstract})["params"], step
 
@@ -124,7 +127,8 @@ def _restore(manager: ocp.CheckpointManager, step: int, items: Mapping[str, Any]
         if _shapes(saved[name].tree) != _shapes(tree):
             raise ValueError(
                 f"{manager.directory / str(step)}: the item {name!r} has other names or shapes than"
-                " this configuration makes (config.model.widths, config.num_models)"
+                " this configuration makes (config.model.network, config.model.widths,"
+                " config.num_models)"
             )
     arguments = {name: ocp.args.StandardRestore(tree) for name, tree in abstract.items()}
     return manager.restore(step, args=ocp.args.Composite(**arguments))

@@ -14,8 +14,8 @@ from typing import Any
 from etils import epath
 from ml_collections import ConfigDict, config_dict
 
-from linlatent import images, losses, model
-from linlatent.data import BATCHINGS, SOURCES, TRIPLETS
+from linlatent import images, losses, model, networks
+from linlatent.data import BATCHINGS, CROPPINGS, SOURCES, TRIPLETS
 
 FILE = "config.json"
 
@@ -41,18 +41,21 @@ def default() -> ConfigDict:
     # batches of seed.
     config.num_models = 1
 
-    # Objective: baseline | indirect | direct, with l1 (the paper) or mse (its published code).
+    # Objective: baseline | indirect | direct (the paper), extrapolated | separated (beyond it),
+    # with l1 (the paper), mse (its published code) or rmse.
     config.objective = "indirect"
     config.criterion = "l1"
     config.latent_weight = 1.0
 
     # Training. An example is a crop of one triplet, or with batching "stack" of all planes;
     # "ten-crop" (the published code) keeps the ten crops of a triplet of a slide in one batch.
-    config.triplets = "midpoint"  # midpoint: all equidistant ones | dyadic (the published code)
+    # midpoint: all equidistant ones | dyadic (the published code) | spanning: from 0 to the last
+    config.triplets = "midpoint"
     config.batching = "triplet"
     config.batch_size = 40
     config.accumulate = 1  # batches whose mean gradient moves the weights once
     config.learning_rate = 1e-4
+    config.schedule = "constant"  # of the learning rate; cosine: up, then down to nothing
     config.num_epochs = 40
     config.num_steps = config_dict.placeholder(int)  # instead of num_epochs; a step is a batch
     config.init_from = config_dict.placeholder(str)  # a workdir whose weights to start from
@@ -64,12 +67,15 @@ def default() -> ConfigDict:
     config.dtype = "float32"  # float32 | bfloat16: what the network computes in when it is trained
 
     config.model = ConfigDict()
+    config.model.network = "paper"  # paper | separated: content and blur apart
     config.model.widths = (64, 128, 256, 512, 1024)
 
-    # Data: synthetic | folder | bbbc006; each source has its own options, see its open_source.
+    # Data: synthetic | folder | in_focus | bbbc006; each source has its own options, which its
+    # open_source explains.
     config.data = ConfigDict()
     config.data.source = "synthetic"
     config.data.crop_size = 128
+    config.data.crops = "ten"  # ten: corners and centre, mirrored | random: anywhere, turned, too
     config.data.normalisation = "plane"  # plane | plane-8bit (the published code) | stack
 
     config.data.synthetic = ConfigDict()
@@ -86,6 +92,13 @@ def default() -> ConfigDict:
     config.data.folder.field_pattern = config_dict.placeholder(str)
     config.data.folder.split = (0.7, 0.1, 0.2)
     config.data.folder.seed = 0
+
+    config.data.in_focus = ConfigDict()
+    config.data.in_focus.path = ""
+    config.data.in_focus.num_levels = 9
+    config.data.in_focus.level_spacing_um = 4.0
+    config.data.in_focus.split = (0.7, 0.1, 0.2)
+    config.data.in_focus.seed = 0
 
     config.data.bbbc006 = ConfigDict()
     config.data.bbbc006.config = "w1"  # w1 | w2
@@ -115,6 +128,9 @@ def published() -> ConfigDict:
     return config
 
 
+SCHEDULES = ("constant", "cosine")
+"""How the learning rate goes on; ``cosine`` ends with the training, so a longer one is another."""
+
 RECIPES = {"printed": default, "published": published}
 """The paper's training, as it is printed and as its published code runs it."""
 
@@ -141,6 +157,9 @@ def validate(config: ConfigDict) -> None:
     _choice(config, "triplets", TRIPLETS)
     _choice(config, "batching", BATCHINGS)
     _choice(config, "dtype", model.DTYPES)
+    _choice(config, "schedule", SCHEDULES)
+    _choice(config, "model.network", networks.NETWORKS)
+    _choice(config, "data.crops", CROPPINGS)
     _choice(config, "data.normalisation", images.NORMALISATIONS)
     _choice(config, "data.source", SOURCES)
     for field in (
@@ -172,6 +191,16 @@ def validate(config: ConfigDict) -> None:
         lambda widths: len(widths) > 0 and all(map(_is_positive_integer, widths)),
         "a tuple of positive integers",
     )
+    separated = config.model.network == "separated"
+    _require(
+        config,
+        "objective",
+        lambda objective: (objective in losses.SEPARATED) == separated,
+        f"{', '.join(losses.SEPARATED)} with config.model.network='separated', and only then",
+    )
+    if separated:
+        _require(config, "triplets", lambda t: t == "spanning", "'spanning' with this objective")
+        _require(config, "model.widths", lambda widths: len(widths) >= 4, "at least four widths")
     stride = 2 ** len(config.model.widths)
     _require(
         config,
@@ -204,7 +233,20 @@ def read(workdir: epath.PathLike) -> ConfigDict:
         raise ValueError(f"{path}: not a configuration in JSON: {error}") from error
     if not isinstance(plain, dict) or not {"model", "data"} <= plain.keys():
         raise ValueError(f"{path}: not a configuration: no object with fields 'model' and 'data'")
-    return ConfigDict({"num_models": 1} | _tuples(plain))  # The field is younger than workdirs are.
+    return _with_younger_fields(ConfigDict(_tuples(plain)))
+
+
+def _with_younger_fields(config: ConfigDict) -> ConfigDict:
+    """Adds the fields that older workdirs do not have, with the values they were trained with."""
+    for group, fields in (
+        (config, {"num_models": 1, "schedule": "constant"}),
+        (config.model, {"network": "paper"}),
+        (config.data, {"crops": "ten"}),
+    ):
+        for name, value in fields.items():
+            if name not in group:
+                group[name] = value
+    return config
 
 
 def require_same(workdir: epath.PathLike, config: ConfigDict, *, but_for: Sequence[str]) -> None:

@@ -4,13 +4,15 @@
 and doubles it: ``<downsample(x, k), y> == <x, upsample(y, k)>``. So each one's input gradient is
 the other, and they share one weight gradient with the roles of input and output swapped: they are
 `jax.custom_vjp`, because XLA differentiates the transpose by a dilated convolution, which its CPU
-backend runs many times slower. `convolve` keeps the size.
+backend runs many times slower. `convolve` and `filter_channels` keep the size.
 
 Each computes in the type of its images, float32 or bfloat16, and takes the kernel in float32; sums,
 and with them the kernel's gradient, are float32 as well.
 """
 
 from __future__ import annotations
+
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -96,6 +98,21 @@ def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return jnp.moveaxis(y, 0, -1)
 
 
+@jax.custom_vjp
+def filter_channels(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Convolves with stride 1 and one pixel of zero padding, to any number of channels.
+
+    Args:
+      x: Images ``(N, H, W, I)``.
+      kernel: Weights ``(3, 3, I, O)``.
+
+    Returns:
+      ``(N, H, W, O)`` like x, as PyTorch's ``Conv2d(I, O, 3, padding=1)`` without bias.
+    """
+    kernel = kernel.astype(x.dtype)
+    return lax.conv_general_dilated(x, kernel, (1, 1), _PADDING, dimension_numbers=_LAYOUT)
+
+
 def _product(a: jax.Array, b: jax.Array) -> jax.Array:
     """The matrix product, in float32 from either type."""
     return jnp.matmul(a, b, preferred_element_type=jnp.float32)
@@ -116,28 +133,47 @@ def _after(x: jax.Array, y: jax.Array) -> jax.Array:
     return x + 0 * y[:, :1, :1, :1]
 
 
-def _neighbourhoods(x: jax.Array) -> jax.Array:
-    """The 3x3 neighbourhood of every other pixel, ``(N, H, W, C)`` to ``(N H W / 4, 9 C)``."""
+def _neighbourhoods(x: jax.Array, stride: int) -> jax.Array:
+    """The 3x3 neighbourhoods of pixels, of every other one with stride 2, as rows: ``(M, 9 C)``."""
     _, height, width, channels = x.shape
     padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    taps = [padded[:, i : i + height : 2, j : j + width : 2] for i in range(3) for j in range(3)]
+    taps = [
+        padded[:, i : i + height : stride, j : j + width : stride]
+        for i in range(3)
+        for j in range(3)
+    ]
     return jnp.concatenate(taps, axis=-1).reshape(-1, 9 * channels)
 
 
 def _downsample_weight_gradient(x: jax.Array, y: jax.Array) -> jax.Array:
     """Gradient of ``<downsample(x, k), y>`` with respect to the kernel ``(3, 3, I, O)``."""
     return lax.platform_dependent(
-        x, y, cpu=_weight_gradient_on_cpu, default=_weight_gradient_as_convolution
+        x,
+        y,
+        cpu=_weight_gradient_on_cpu,
+        default=functools.partial(_weight_gradient_as_convolution, stride=2),
+    )
+
+
+def _filter_weight_gradient(x: jax.Array, y: jax.Array) -> jax.Array:
+    """Gradient of ``<filter_channels(x, k), y>`` with respect to the kernel ``(3, 3, I, O)``."""
+    return lax.platform_dependent(
+        x,
+        y,
+        cpu=functools.partial(_weight_gradient_as_product, stride=1),
+        default=functools.partial(_weight_gradient_as_convolution, stride=1),
     )
 
 
 def _weight_gradient_on_cpu(x: jax.Array, y: jax.Array) -> jax.Array:
     few_inputs = x.shape[-1] < y.shape[-1]
-    return _weight_gradient_as_product(x, y) if few_inputs else _weight_gradient_by_taps(x, y)
+    if few_inputs:
+        return _weight_gradient_as_product(x, y, stride=2)
+    return _weight_gradient_by_taps(x, y)
 
 
-def _weight_gradient_as_product(x: jax.Array, y: jax.Array) -> jax.Array:
-    gradient = _product(_neighbourhoods(_after(x, y)).T, y.reshape(-1, y.shape[-1]))
+def _weight_gradient_as_product(x: jax.Array, y: jax.Array, *, stride: int) -> jax.Array:
+    gradient = _product(_neighbourhoods(_after(x, y), stride).T, y.reshape(-1, y.shape[-1]))
     return gradient.reshape(3, 3, x.shape[-1], y.shape[-1])
 
 
@@ -160,11 +196,11 @@ def _weight_gradient_by_taps(x: jax.Array, y: jax.Array) -> jax.Array:
     return jnp.stack(taps).reshape(3, 3, channels, -1).swapaxes(2, 3)
 
 
-def _weight_gradient_as_convolution(x: jax.Array, y: jax.Array) -> jax.Array:
+def _weight_gradient_as_convolution(x: jax.Array, y: jax.Array, *, stride: int) -> jax.Array:
     kernel = jax.ShapeDtypeStruct((3, 3, x.shape[-1], y.shape[-1]), x.dtype)
 
     def convolution_of(k: jax.Array) -> jax.Array:
-        return lax.conv_general_dilated(x, k, (2, 2), _PADDING, dimension_numbers=_LAYOUT)
+        return lax.conv_general_dilated(x, k, (stride, stride), _PADDING, dimension_numbers=_LAYOUT)
 
     return jax.linear_transpose(convolution_of, kernel)(y)[0].astype(jnp.float32)
 
@@ -187,5 +223,15 @@ def _upsample_backward(residuals, gradient):
     return downsample(gradient, kernel), _downsample_weight_gradient(gradient, y)
 
 
+def _filter_forward(x, kernel):
+    return filter_channels(x, kernel), (x, kernel)
+
+
+def _filter_backward(residuals, gradient):
+    x, kernel = residuals
+    return filter_channels(gradient, _turned(kernel)), _filter_weight_gradient(x, gradient)
+
+
+filter_channels.defvjp(_filter_forward, _filter_backward)
 downsample.defvjp(_downsample_forward, _downsample_backward)
 upsample.defvjp(_upsample_forward, _upsample_backward)

@@ -1,7 +1,7 @@
-"""The objectives of the paper (Section 3.2), as named terms on arrays.
+"""The objectives of the paper (Section 3.2) and two beyond it, as named terms on arrays.
 
 A term maps what the network made of a batch to one number per example; an objective is a row of
-terms. A new objective is a new row.
+terms with their weights. A new objective is a new row.
 """
 
 from __future__ import annotations
@@ -20,12 +20,25 @@ def absolute_error(x: jax.Array, y: jax.Array) -> jax.Array:
     return jnp.mean(jnp.abs(x - y), axis=tuple(range(2, x.ndim)))
 
 
+def root_of_squared_error(x: jax.Array, y: jax.Array) -> jax.Array:
+    """Root of the mean squared difference per example: ``(K, B, ...)`` twice to ``(K, B)``.
+
+    Its gradient is that of PSNR but for a factor, the error itself, so that planes close to focus,
+    whose errors are small, count nearly as much as those far from it.
+    """
+    return jnp.sqrt(squared_error(x, y) + 1e-6) - 1e-3  # no slope is infinite
+
+
 def squared_error(x: jax.Array, y: jax.Array) -> jax.Array:
     """Mean squared difference per example: ``(K, B, ...)`` twice to ``(K, B)``."""
     return jnp.mean(jnp.square(x - y), axis=tuple(range(2, x.ndim)))
 
 
-CRITERIA: Mapping[str, Criterion] = {"l1": absolute_error, "mse": squared_error}
+CRITERIA: Mapping[str, Criterion] = {
+    "l1": absolute_error,
+    "mse": squared_error,
+    "rmse": root_of_squared_error,
+}
 """What compares images, and latents: the paper states ``l1``, its published code runs ``mse``."""
 
 
@@ -34,13 +47,19 @@ class Outputs:
     """What the network made of a batch of B examples, with E endpoint planes and T triplets.
 
     Attributes:
-      endpoints: Planes a and c, ``(E, B, H, W, 1)``.
+      endpoints: Planes a and c, ``(E, B, H, W, 1)``; beyond the paper's objectives also b.
       reconstructions: D(E(x)) of them, same shape.
       endpoint_weights: ``(E,)``, the share of the triplets' endpoints that each is; sums to 1.
       targets: The plane b of each triplet, ``(T, B, H, W, 1)``.
       interpolated: z_b' of Eq. 1, ``(T, B, h, w, C)``.
       syntheses: D(z_b'), shaped as the targets; empty (T = 0) where no term needs it.
       latents: z_b, shaped as z_b'; empty where no term needs it.
+      sharper: The plane a of each triplet, shaped as the targets; empty where no term needs it.
+      extrapolations: The anchored x_a' of each triplet (`inference.deblur`), likewise.
+      contents: Of a network that keeps content and blur apart, the contents of the planes a, b and
+        c of each triplet, ``(3, T, B, h, w, C)``; otherwise empty.
+      blurs: Likewise their blurs, ``(3, T, B)``, means over the image in shares of the blurriest.
+      true_blurs: What these should be, of the same shape.
     """
 
     endpoints: jax.Array
@@ -50,6 +69,11 @@ class Outputs:
     interpolated: jax.Array
     syntheses: jax.Array
     latents: jax.Array
+    sharper: jax.Array = flax.struct.field(default_factory=lambda: jnp.zeros(0))
+    extrapolations: jax.Array = flax.struct.field(default_factory=lambda: jnp.zeros(0))
+    contents: jax.Array = flax.struct.field(default_factory=lambda: jnp.zeros(0))
+    blurs: jax.Array = flax.struct.field(default_factory=lambda: jnp.zeros(0))
+    true_blurs: jax.Array = flax.struct.field(default_factory=lambda: jnp.zeros(0))
 
 
 def reconstruction(outputs: Outputs, criterion: Criterion) -> jax.Array:
@@ -67,17 +91,52 @@ def latent(outputs: Outputs, criterion: Criterion) -> jax.Array:
     return jnp.mean(criterion(outputs.latents, outputs.interpolated), axis=0)
 
 
+def extrapolation(outputs: Outputs, criterion: Criterion) -> jax.Array:
+    """``rec(a, x_a')``, what deblurring is for; ``(B,)``."""
+    return jnp.mean(criterion(outputs.sharper, outputs.extrapolations), axis=0)
+
+
+def content(outputs: Outputs, criterion: Criterion) -> jax.Array:
+    """How far the contents of b and c are from that of a, relative to its size; ``(B,)``.
+
+    The content of a is what the others should come to, so no gradient goes through it.
+    """
+    del criterion
+    sharp, *others = outputs.contents
+    sharp = jax.lax.stop_gradient(sharp)
+    distance = sum(absolute_error(other, sharp) for other in others) / len(others)
+    return jnp.mean(distance / (absolute_error(sharp, jnp.zeros_like(sharp)) + 1e-3), axis=0)
+
+
+def blur(outputs: Outputs, criterion: Criterion) -> jax.Array:
+    """Distance of the blurs of a, b and c from what they should be; ``(B,)``."""
+    del criterion
+    return jnp.mean(jnp.abs(outputs.blurs - outputs.true_blurs), axis=(0, 1))
+
+
 TERMS: Mapping[str, Callable[[Outputs, Criterion], jax.Array]] = {
     "reconstruction": reconstruction,
     "interpolation": interpolation,
     "latent": latent,
+    "extrapolation": extrapolation,
+    "content": content,
+    "blur": blur,
 }
 
-OBJECTIVES: Mapping[str, tuple[str, ...]] = {
-    "baseline": ("reconstruction",),
-    "indirect": ("reconstruction", "interpolation"),
-    "direct": ("reconstruction", "interpolation", "latent"),
+OBJECTIVES: Mapping[str, Mapping[str, float]] = {
+    "baseline": {"reconstruction": 1.0},
+    "indirect": {"reconstruction": 1.0, "interpolation": 1.0},
+    "direct": {"reconstruction": 1.0, "interpolation": 1.0, "latent": 1.0},
+    "extrapolated": {"reconstruction": 1.0, "interpolation": 1.0, "extrapolation": 1.0},
+    "separated": {
+        **{"reconstruction": 0.25, "interpolation": 0.15, "extrapolation": 1.0},
+        **{"content": 0.005, "blur": 0.15},
+    },
 }
+"""The terms of each objective and their weights in the loss. The first three are the paper's."""
+
+SEPARATED = ("separated",)
+"""Objectives of a network that keeps content and blur apart; all others are of the paper's."""
 
 
 def objective_terms(
@@ -89,13 +148,16 @@ def objective_terms(
       outputs: What the network made of a batch of B examples.
       objective: A key of `OBJECTIVES`.
       criterion: A key of `CRITERIA`.
-      latent_weight: Weight of the latent term in the sum.
+      latent_weight: A further weight of the latent term.
 
     Returns:
       Each term of the objective, unweighted, under its name, and their weighted sum as ``loss``;
       all ``(B,)`` float32.
     """
-    weights = {"latent": latent_weight}
-    terms = {name: TERMS[name](outputs, CRITERIA[criterion]) for name in OBJECTIVES[objective]}
-    loss = sum(weights.get(name, 1.0) * value for name, value in terms.items())
+    further = {"latent": latent_weight}
+    weights = {
+        name: weight * further.get(name, 1.0) for name, weight in OBJECTIVES[objective].items()
+    }
+    terms = {name: TERMS[name](outputs, CRITERIA[criterion]) for name in weights}
+    loss = sum(weights[name] * value for name, value in terms.items())
     return {"loss": jnp.asarray(loss), **terms}

@@ -57,12 +57,7 @@ def mean_squared_error(image: npt.ArrayLike, reference: npt.ArrayLike) -> np.nda
     Raises:
       ValueError: If the shapes differ or are not those of one-channel images.
     """
-    image, reference = np.asarray(image, np.float64), np.asarray(reference, np.float64)
-    if image.shape != reference.shape or image.ndim < 3 or image.shape[-1] != 1:
-        raise ValueError(
-            "image and reference must have the same shape (..., H, W, 1), got"
-            f" {image.shape} and {reference.shape}"
-        )
+    image, reference = _checked(image, reference)
     return np.mean((image - reference) ** 2, axis=(-3, -2, -1))
 
 
@@ -101,6 +96,40 @@ def psnr(image: npt.ArrayLike, reference: npt.ArrayLike, *, data_range: float) -
     if not data_range > 0:
         raise ValueError(f"data_range must be positive, got {data_range}")
     return psnr_from_mse(mean_squared_error(image, reference), data_range)
+
+
+def affine_fit(image: npt.ArrayLike, reference: npt.ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """The unit of intensity in which each image is closest to its reference (least squares).
+
+    Args:
+      image: Estimates, ``(..., H, W, 1)``.
+      reference: What they should be, of the same shape.
+
+    Returns:
+      Gain and offset, each ``(...)`` float64, of ``gain * image + offset``. The gain is not
+      negative: of a flat or an inverted image it is 0, and the offset the mean of the reference.
+
+    Raises:
+      ValueError: If the shapes do not fit.
+    """
+    image, reference = _checked(image, reference)
+    axes = (-3, -2, -1)
+    mean, expected = image.mean(axes, keepdims=True), reference.mean(axes, keepdims=True)
+    variance = np.sum((image - mean) ** 2, axis=axes)
+    covariance = np.sum((image - mean) * (reference - expected), axis=axes)
+    # Rounding of the mean gives a flat image a trace of variance.
+    flat = image.max(axes) == image.min(axes)
+    gain = np.where(flat, 0, np.maximum(covariance, 0) / np.where(flat, 1, variance))
+    return gain, expected[..., 0, 0, 0] - gain * mean[..., 0, 0, 0]
+
+
+def psnr_affine(image: npt.ArrayLike, reference: npt.ArrayLike, *, data_range: float) -> np.ndarray:
+    """PSNR of each image in dB after `affine_fit`: it does not see the unit of intensity.
+
+    Arguments and errors are those of `psnr`, which it never lies below but for rounding.
+    """
+    gain, offset = (np.asarray(fit)[..., None, None, None] for fit in affine_fit(image, reference))
+    return psnr(gain * np.asarray(image, np.float64) + offset, reference, data_range=data_range)
 
 
 def psnr_paper(image: npt.ArrayLike, reference: npt.ArrayLike) -> np.ndarray:
@@ -231,6 +260,16 @@ def _relative_deviation(
     with np.errstate(invalid="ignore", divide="ignore"):
         deviation = np.mean(np.abs(distances - expected[:, None]), axis=1) / length
     return np.where(length > 0, deviation, np.nan)
+
+
+def _checked(image: npt.ArrayLike, reference: npt.ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    image, reference = np.asarray(image, np.float64), np.asarray(reference, np.float64)
+    if image.shape != reference.shape or image.ndim < 3 or image.shape[-1] != 1:
+        raise ValueError(
+            "image and reference must have the same shape (..., H, W, 1), got"
+            f" {image.shape} and {reference.shape}"
+        )
+    return image, reference
 
 
 def _planes(images: np.ndarray) -> np.ndarray:

@@ -184,7 +184,7 @@ def encode(variables: Variables, x: jax.Array) -> jax.Array:
     Raises:
       ValueError: If the images are not ``(N, H, W, 1)`` with sides divisible by s.
     """
-    _check_images(x, stride=2 ** len(widths_of(variables)))
+    check_images(x, stride=2 ** len(widths_of(variables)))
     return _in_evaluation(Encoder(widths_of(variables)), _half(variables, "encoder"), x)
 
 
@@ -241,6 +241,12 @@ def _in_training(
     return y, updated["batch_stats"]
 
 
+def anchored(z: jax.Array, zb: jax.Array) -> jax.Array:
+    """Gives z as it is: content and blur are one in this network, see `separated.anchored`."""
+    del zb
+    return z
+
+
 def fold_statistics(running: Statistics, passes: Statistics) -> Statistics:
     """Folds the moments of several passes into the running averages, one after the other.
 
@@ -288,7 +294,8 @@ def _half(variables: Variables, half: str) -> dict[str, Any]:
     return {collection: variables[collection][half] for collection in ("params", "batch_stats")}
 
 
-def _check_images(x: jax.Array, *, stride: int) -> None:
+def check_images(x: jax.Array, *, stride: int) -> None:
+    """Raises `ValueError` unless x are images ``(N, H, W, 1)`` whose sides the stride divides."""
     fits = x.ndim == 4 and x.shape[-1] == 1 and not (x.shape[1] % stride or x.shape[2] % stride)
     if not (fits and jnp.issubdtype(x.dtype, jnp.floating)):
         raise ValueError(

@@ -13,6 +13,10 @@ from linlatent.checkpoints import Checkpoints
 WIDTHS = (2, 3)
 
 
+def read_best(workdir, widths=WIDTHS):
+    return checkpoints.read_best(workdir, network="paper", widths=widths)
+
+
 @pytest.fixture(scope="module")
 def variables(random_network):
     return random_network(WIDTHS)
@@ -62,14 +66,14 @@ def test_the_latest_comes_back_bit_by_bit_with_its_optimiser(workdir, variables,
 
 
 def test_the_best_comes_back_for_use(workdir, variables):
-    params, step = checkpoints.read_best(workdir, WIDTHS)
+    params, step = read_best(workdir)
     assert step == 2
     assert_same(params, scaled(variables, 2))
 
 
 def test_a_relative_path_will_do(workdir, monkeypatch):
     monkeypatch.chdir(workdir.parent)
-    assert checkpoints.read_best(workdir.name, WIDTHS)[1] == 2
+    assert read_best(workdir.name)[1] == 2
 
 
 def test_four_devices_save_and_one_reads_and_back(tmp_path, variables, train):
@@ -77,7 +81,7 @@ def test_four_devices_save_and_one_reads_and_back(tmp_path, variables, train):
     replicated = NamedSharding(mesh, PartitionSpec())
     with Checkpoints(tmp_path) as store:
         store.save(1, *jax.device_put((variables, train), replicated), 0.5)
-    params, _ = checkpoints.read_best(tmp_path, WIDTHS)
+    params, _ = read_best(tmp_path)
     assert_same(params, variables)
     assert all(leaf.devices() == {jax.devices()[0]} for leaf in jax.tree.leaves(params))
     with Checkpoints(tmp_path) as store:
@@ -91,17 +95,17 @@ def test_four_devices_save_and_one_reads_and_back(tmp_path, variables, train):
 
 def test_a_folder_without_checkpoints_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nowhere.checkpoints: no checkpoints here"):
-        checkpoints.read_best(tmp_path / "nowhere", WIDTHS)
+        read_best(tmp_path / "nowhere")
     with Checkpoints(tmp_path) as store:
         assert store.latest_step() is None
     with pytest.raises(FileNotFoundError, match=f"{tmp_path}.*no finished checkpoint"):
-        checkpoints.read_best(tmp_path, WIDTHS)
+        read_best(tmp_path)
 
 
 @pytest.mark.parametrize("widths", [(2, 4), (2,), (2, 3, 3)])
 def test_other_widths_are_refused(workdir, widths):
     with pytest.raises(ValueError, match=r"checkpoints.2: the item 'params' .*model.widths"):
-        checkpoints.read_best(workdir, widths)
+        read_best(workdir, widths)
 
 
 def test_a_state_of_another_shape_is_refused(workdir, train, random_network):

@@ -15,6 +15,9 @@ IMPOSSIBLE = [
     ("criterion", "l2", "one of l1, mse"),
     ("dtype", "float16", "one of float32, bfloat16"),
     ("triplets", "all", "one of midpoint, dyadic"),
+    ("schedule", "linear", "one of constant, cosine"),
+    ("model.network", "unet", "one of paper, separated"),
+    ("data.crops", "five", "one of ten, random"),
     ("batching", "pair", "one of triplet, ten-crop, stack"),
     ("data.normalisation", "slide", "one of plane, plane-8bit, stack"),
     ("data.source", "internet", "one of synthetic, folder"),
@@ -39,7 +42,7 @@ IMPOSSIBLE = [
 
 def make(**fields):
     config = default.get_config()
-    config.update(fields)
+    config.update_from_flattened_dict(fields)
     return config
 
 
@@ -72,6 +75,19 @@ def test_ten_crops_are_not_parted():
     message = r"config.batch_size is 25, expected a multiple of 10 with batching 'ten-crop'"
     with pytest.raises(ValueError, match=message):
         configuration.validate(make(batching="ten-crop", batch_size=25))
+
+
+def test_the_separated_network_and_its_objective_belong_together():
+    separated = {"model.network": "separated", "objective": "separated", "triplets": "spanning"}
+    configuration.validate(make(**separated))
+    for field, value, message in (
+        ("model.network", "paper", "config.objective is 'separated', expected .* and only then"),
+        ("objective", "indirect", "config.objective is 'indirect', expected separated with"),
+        ("triplets", "midpoint", "config.triplets is 'midpoint', expected 'spanning'"),
+        ("model.widths", (4, 8, 8), r"config.model.widths is \(4, 8, 8\), expected at least four"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            configuration.validate(make(**{**separated, field: value}))
 
 
 def test_a_missing_field_is_named():
@@ -136,6 +152,17 @@ def test_what_is_written_is_read(tmp_path):
     assert read.data.folder.split == (0.7, 0.1, 0.2)
     assert read.init_from is None
     configuration.validate(read)
+
+
+def test_fields_that_older_workdirs_lack_have_the_values_of_their_training(tmp_path):
+    config = make()
+    configuration.write(config, tmp_path)
+    path = tmp_path / "config.json"
+    fields = json.loads(path.read_text())
+    del fields["num_models"], fields["schedule"], fields["model"]["network"]
+    del fields["data"]["crops"]
+    path.write_text(json.dumps(fields))
+    assert configuration.read(tmp_path).to_dict() == config.to_dict()
 
 
 def test_a_workdir_without_configuration_is_named(tmp_path):

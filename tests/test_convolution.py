@@ -32,6 +32,12 @@ CASES = {
         (3, 3, 5, 7),
     ),
     "upsample": (convolution.upsample, native_transposed, (2, 6, 4, 7), (3, 3, 5, 7)),
+    "filter_channels": (
+        convolution.filter_channels,
+        lambda x, k: native(x, k, 1),
+        (2, 6, 9, 5),
+        (3, 3, 5, 7),
+    ),
     "convolve": (convolution.convolve, lambda x, k: native(x, k, 1), (2, 6, 9, 5), (3, 3, 5, 2)),
 }
 
@@ -49,12 +55,13 @@ def test_value_and_gradients_are_those_of_xla(name):
         np.testing.assert_allclose(a, e, rtol=1e-4, atol=1e-4)
 
 
-def test_the_accelerators_weight_gradient_is_the_same():
+@pytest.mark.parametrize("stride", [1, 2])
+def test_the_accelerators_weight_gradient_is_the_same(stride):
     x = jax.random.normal(jax.random.key(0), (2, 8, 6, 3))
-    y = jax.random.normal(jax.random.key(1), (2, 4, 3, 5))
+    y = jax.random.normal(jax.random.key(1), (2, 8 // stride, 6 // stride, 5))
     np.testing.assert_allclose(
-        convolution._weight_gradient_as_convolution(x, y),
-        convolution._weight_gradient_as_product(x, y),
+        convolution._weight_gradient_as_convolution(x, y, stride=stride),
+        convolution._weight_gradient_as_product(x, y, stride=stride),
         rtol=1e-4,
         atol=1e-4,
     )

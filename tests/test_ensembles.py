@@ -150,11 +150,11 @@ def test_one_member_that_is_not_finite_stops_all(tmp_path, values):
 def test_every_array_of_a_checkpoint_has_an_axis_of_members(ensemble):
     workdir, state = ensemble
     assert {leaf.shape[0] for leaf in jax.tree.leaves(state)} == {2}
-    params, step = checkpoints.read_best(workdir, WIDTHS, num_models=2)
+    params, step = checkpoints.read_best(workdir, network="paper", widths=WIDTHS, num_models=2)
     assert step == 4
     jax.tree.map(np.testing.assert_array_equal, params, state.variables)
     with pytest.raises(ValueError, match=r"config.num_models"):
-        checkpoints.read_best(workdir, WIDTHS)
+        checkpoints.read_best(workdir, network="paper", widths=WIDTHS)
 
 
 def test_a_member_is_loaded_like_any_network(ensemble):

@@ -14,13 +14,41 @@ import pytest
 import skimage.metrics
 from ml_collections import ConfigDict
 
-from linlatent import data, evaluation, inference, latent, metrics, model
+from linlatent import data, evaluation, inference, metrics, model
 from linlatent.data import StackSource
-from linlatent.evaluation import baselines, protocol, tables
-from linlatent.evaluation.evaluate import choose_slides, evaluate, measure, read_results
-from linlatent.evaluation.rows import EQ_7, POOLED, RANGE_1, difference, make_row, select
+from linlatent.evaluation import deblurring, protocol, tables
+from linlatent.evaluation.baselines import UNTUNED
+from linlatent.evaluation.deconvolution import gaussian_psf
+from linlatent.evaluation.evaluate import (
+    choose_baselines,
+    choose_slides,
+    evaluate,
+    read_results,
+    tuning_slides,
+)
+from linlatent.evaluation.measurement import measure
+from linlatent.evaluation.rows import (
+    EQ_7,
+    POOLED,
+    RANGE_1,
+    difference,
+    make_row,
+    rows_of,
+    select,
+)
 
 LEVELS = 5
+ESTIMATES = [
+    "untouched input",
+    "pixel extrapolation",
+    "unsharp mask",
+    "Wiener, Gaussian PSF",
+    "Richardson-Lucy, Gaussian PSF",
+    "Wiener, true PSF",
+    "Richardson-Lucy, true PSF",
+    "deblurred",
+    "deblurred, anchored",
+]
 
 
 def linear_planes(slides=3, levels=LEVELS, size=16, seed=0):
@@ -62,7 +90,9 @@ def batches_of(planes, batch_size):
 
 def measured(planes, predict=predict_identity, batch_size=2):
     source = source_of([f"slide_{index}" for index in range(len(planes))])
-    return measure(source, batches_of(planes, batch_size), predict, split="test")
+    read = batches_of(planes, batch_size)
+    members, contrast = measure(source, read, [predict], UNTUNED, split="test")
+    return members[0], contrast
 
 
 def only(rows, **fields):
@@ -78,16 +108,18 @@ def params():
 
 @pytest.fixture(scope="module")
 def source():
-    """Stacks in memory that claim to be a channel of the paper's data."""
-    stacks = np.random.default_rng(2).integers(100, 4000, (3, LEVELS, 24, 20), np.uint16)
-    slide_ids = {"train": [], "validation": [], "test": ["a", "b", "<c>"]}
+    """Stacks in memory that claim to be a channel of the paper's data, and to be blurred so."""
+    stacks = np.random.default_rng(2).integers(100, 4000, (5, LEVELS, 24, 20), np.uint16)
+    slide_ids = {"train": [], "validation": ["d", "e"], "test": ["a", "b", "<c>"]}
+    named = dict(zip([*slide_ids["test"], *slide_ids["validation"]], stacks, strict=True))
     return StackSource(
         "memory",
         LEVELS,
         slide_ids,
-        lambda slide: stacks[slide_ids["test"].index(slide)],
+        named.__getitem__,
         level_spacing_um=4.0,
         paper_channel="w2",
+        psfs=lambda: [gaussian_psf(0.5 * (1 + level)) for level in range(LEVELS)],
     )
 
 
@@ -99,7 +131,7 @@ def network(params):
             "num_models": 1,
             "objective": "indirect",
             "criterion": "l1",
-            "model": {"widths": (2, 3)},
+            "model": {"network": "paper", "widths": (2, 3)},
             "data": {
                 "source": "memory",
                 "memory": {"colour": "w1"},
@@ -215,12 +247,33 @@ def test_the_other_definitions_of_psnr_are_those_of_the_metrics():
     assert paper.mean == pytest.approx(metrics.psnr_paper(level_2, sharp).mean())
 
 
+def test_deblurring_beyond_the_paper_changes_b_as_the_network_changes_its_own():
+    planes = linear_planes()
+
+    def dim(z):
+        return z / 2
+
+    made = protocol.predict(
+        identity, dim, planes, anchored=lambda za, zb: za, in_focus=lambda zb: zb + 0.1
+    )
+    interior = planes[:, 1:-1]
+    change = (np.broadcast_to(planes[:, :1], interior.shape) - interior) / 2
+    assert list(made.further) == ["deblurred, anchored", "deblurred, b alone"]
+    np.testing.assert_allclose(
+        made.further["deblurred, anchored"], np.clip(interior + change, 0, 1), atol=1e-5
+    )
+    np.testing.assert_allclose(
+        made.further["deblurred, b alone"], np.clip(interior + 0.05, 0, 1), atol=1e-5
+    )
+    assert protocol.predict(identity, identity, planes).further == {}
+
+
 def test_every_deblurring_number_has_its_baselines_beside_it():
     rows, _ = measured(linear_planes())
     model_rows = select(rows, estimate="deblurred", reference="ground truth")
-    assert len(model_rows) == 4 * (LEVELS - 2 + 1)
+    assert len(model_rows) == 7 * (LEVELS - 2 + 1)
     for row in model_rows:
-        for name in baselines.BASELINES:
+        for name in UNTUNED:
             beside = row._asdict() | {"estimate": name}
             del beside["mean"], beside["standard_error"], beside["per_slide"]
             only(rows, **beside)
@@ -240,7 +293,7 @@ def test_one_slide_has_no_standard_error_and_can_be_shown():
     planes = linear_planes(slides=1, levels=3)
     source = StackSource("memory", 3, {"test": ["only"]}, lambda slide_id: np.zeros(0))
     read = batches_of(planes, 2)
-    rows, contrast = measure(source, read, predict_identity, split="test")
+    (rows,), contrast = measure(source, read, [predict_identity], UNTUNED, split="test")
     assert all(row.standard_error is None and row.n == 1 for row in rows)
     assert choose_slides(contrast) == ["only"]
     conditions = {
@@ -250,23 +303,17 @@ def test_one_slide_has_no_standard_error_and_can_be_shown():
         "paper_channel": None,
     }
     assert "mean of 1-1" in tables.format_table(
-        {"conditions": conditions, "rows": [row._asdict() for row in rows]}
+        {
+            "conditions": conditions,
+            "baseline_settings": [],
+            "rows": [row._asdict() for row in rows],
+        }
     )
 
 
 def test_slides_to_show_are_the_fullest_and_one_of_the_full():
     contrast = {"empty": 0.0, "b": 0.1, "c": 0.2, "d": 0.3, "full": 0.9}
     assert choose_slides(contrast) == ["full", "d"]
-
-
-def test_baselines():
-    sharp, blurry = linear_planes(levels=2)[:, 0], linear_planes(levels=2)[:, 1]
-    xb = np.asarray(latent.interpolate(sharp, blurry, 0.25))
-    np.testing.assert_array_equal(baselines.untouched(xb, blurry, 0.25), xb)
-    np.testing.assert_allclose(baselines.pixel_extrapolation(xb, blurry, 0.25), sharp, atol=1e-5)
-    beyond = baselines.pixel_extrapolation(sharp, blurry, 0.25)
-    assert beyond.min() == 0
-    assert beyond.max() == 1
 
 
 def test_results_say_their_conditions(workdir):
@@ -281,13 +328,84 @@ def test_results_say_their_conditions(workdir):
         "level_spacing_um": 4.0,
         "crop_size": 16,
         "normalisation": "stack",
+        "point_spread_function": "known",
+        "baselines_tuned_on": "2 validation slides",
         "objective": "indirect",
         "criterion": "l1",
+        "network": "paper",
         "widths": [2, 3],
         "checkpoint_step": 7,
     }
     assert {name: conditions[name] for name in expected} == expected
     assert "hardware" in conditions
+
+
+def test_baselines_are_tuned_on_other_slides_and_said_to_be(workdir):
+    folder, results = workdir
+    chosen = results["baseline_settings"]
+    assert {choice["baseline"] for choice in chosen} == {*ESTIMATES[2:-2]}
+    assert len(chosen) == 5 * (LEVELS - 2)
+    for text in (
+        (folder / "report.html").read_text(),
+        (folder / "table.md").read_text(),
+        evaluation.format_table(results),
+    ):
+        assert deblurring.SETTINGS in text
+        assert "Richardson-Lucy, true PSF: iterations" in text
+        assert "2 validation slides" in " ".join(text.split())
+
+
+@pytest.mark.parametrize(
+    ("slide_ids", "split", "expected"),
+    [
+        ({"train": ["t"], "validation": ["v"], "test": ["s"]}, "test", ("validation", ["v"])),
+        ({"train": ["t"], "validation": ["v"], "test": ["s"]}, "validation", ("train", ["t"])),
+        ({"train": ["t"], "validation": [], "test": ["s"]}, "test", ("train", ["t"])),
+        ({"train": [], "validation": [], "test": ["s"]}, "test", None),
+        ({"train": [*"abcdefghij"], "test": ["s"]}, "test", ("train", [*"abcdefgh"])),
+    ],
+)
+def test_slides_to_tune_on(slide_ids, split, expected):
+    source = StackSource("memory", LEVELS, slide_ids, lambda slide_id: np.zeros(0))
+    assert tuning_slides(source, split) == expected
+
+
+def test_figures_show_the_best_of_the_tuned_baselines(workdir):
+    _, results = workdir
+    shown = choose_baselines(rows_of(results), LEVELS)
+    assert shown[:2] == ESTIMATES[:2]
+    psnr = {
+        name: only(
+            rows_of(results),
+            section="deblurring",
+            estimate=name,
+            levels="1-3",
+            quantity="PSNR",
+            definition=RANGE_1,
+        ).mean
+        for name in ESTIMATES[2:-2]
+    }
+    assert shown[2:] == [max(psnr, key=psnr.__getitem__)]
+
+
+def test_what_biologists_care_about_is_measured_against_the_truth_alone(workdir):
+    _, results = workdir
+    for quantity, definition in list(deblurring.MEASURES)[1:]:
+        rows = select(rows_of(results), quantity=quantity, definition=definition)
+        if quantity == "SSIM":
+            continue
+        assert {row.section for row in rows} == {"deblurring"}
+        assert {row.reference for row in rows} == {"ground truth"}
+        assert {row.estimate for row in rows} == {*ESTIMATES}
+
+
+def test_a_perfect_estimate_finds_every_nucleus():
+    rows, _ = measured(linear_planes())
+    deblurred = {"section": "deblurring", "estimate": "deblurred", "reference": "ground truth"}
+    assert only(rows, **deblurred, levels="1-3", quantity="nuclei F1").mean == pytest.approx(1)
+    error = only(rows, **deblurred, levels="1-3", quantity="nuclei area error")
+    assert error.mean == pytest.approx(0, abs=0.01)
+    assert error.per_slide is not None
 
 
 def test_files_hold_the_results(workdir):
@@ -333,6 +451,8 @@ def test_results_are_read_back_until_something_else_would_be_measured(
     assert read(step=8) is None
     assert read(name="other") is None
     assert read(paper_channel=None) is None
+    assert read(psfs=None) is None
+    assert read(slide_ids=source.slide_ids | {"train": ["d"], "validation": []}) is None
     assert read_results(folder / "nothing") is None
 
 
@@ -384,10 +504,11 @@ def test_the_console_table_puts_the_baselines_beside_deblurring(workdir):
     _, results = workdir
     text = evaluation.format_table(results)
     assert max(map(len, text.splitlines())) <= 120
-    head = text[text.index("\nDeblurring") :].splitlines()[2:5]
-    columns = " ".join(head)
-    assert columns.index("untouched") < columns.index("pixel") < columns.index("deblurred")
-    assert "1 (4 µm)" in text
+    for quantity, _ in deblurring.MEASURES:
+        block = text[text.index(f"\n{deblurring.title(quantity)}\n") :].split("\n\n")[0]
+        assert "(4\N{NO-BREAK SPACE}µm)" in block
+        names = [re.split("  +", line)[0] for line in block.splitlines()[1:]]
+        assert names[-len(ESTIMATES) :] == ESTIMATES
 
 
 def test_the_evaluator_knows_no_training():

@@ -80,6 +80,23 @@ def test_deblurring_undoes_synthesis_and_alpha_one_reconstructs(params, latents)
     np.testing.assert_allclose(deblur(params, za, zc, 1.0), decode(params, za), **close)
 
 
+def test_anchored_deblurring_changes_the_image_as_the_network_changes_its_own(params, latents):
+    zb, zc = latents
+    xb = jax.random.uniform(jax.random.key(1), (2, 16, 24, 1), minval=0.3, maxval=0.7)
+    change = deblur(params, zb, zc, 0.8) - decode(params, zb)
+    anchored = deblur(params, zb, zc, 0.8, anchor=xb)
+    np.testing.assert_allclose(anchored, jnp.clip(xb + change, 0, 1), **close)
+    assert jnp.abs(anchored - xb).max() > 1e-3
+    np.testing.assert_array_equal(deblur(params, zb, zc, 1.0, anchor=xb), xb)
+    assert deblur(params, zb, zc, 0.01, anchor=xb).max() <= 1
+
+
+def test_an_anchor_of_another_shape_is_refused(params, latents):
+    zb, zc = latents
+    with pytest.raises(ValueError, match=r"anchor must be x_b, of shape \(2, 16, 24, 1\)"):
+        linlatent.deblur(params, zb, zc, 0.5, anchor=jnp.zeros((1, 16, 24, 1)))
+
+
 def test_jit_changes_nothing(params, latents):
     zb, zc = latents
     np.testing.assert_allclose(

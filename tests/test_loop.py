@@ -61,7 +61,7 @@ def test_nothing_is_compiled_after_the_first_step(trained):
 
 def test_the_state_is_counted_and_saved(trained):
     assert int(trained.state.step) == 6
-    params, step = checkpoints.read_best(trained.workdir, (4, 8))
+    params, step = checkpoints.read_best(trained.workdir, network="paper", widths=(4, 8))
     losses = {
         record["step"]: record["loss"]
         for record in metrics_of(trained.workdir)
@@ -166,7 +166,7 @@ def test_without_validation_slides_the_training_slides_are_measured(borrowed):
 @pytest.mark.parametrize(
     ("fields", "error", "message"),
     [
-        ({"init_from": "nowhere"}, FileNotFoundError, r"nowhere.config.json: no such file"),
+        ({"init_from": "nowhere"}, FileNotFoundError, r"nowhere: no such folder"),
         ({"data.folder.path": "nowhere"}, FileNotFoundError, "no folder 'nowhere'"),
         ({"batch_size": 6}, ValueError, "batch_size is 6, expected a multiple of the 4 devices"),
         ({"batch_size": 100}, ValueError, "an epoch has no full batch: .* 80 examples"),

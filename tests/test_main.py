@@ -78,7 +78,8 @@ def test_an_impossible_value_ends_in_one_line(command):
     failed = run(*command, "--config.objective=sharpness")
     assert failed.returncode == 1
     assert failed.stderr.splitlines() == [
-        "error: config.objective is 'sharpness', expected one of baseline, indirect, direct"
+        "error: config.objective is 'sharpness', expected one of baseline, indirect, direct,"
+        " extrapolated, separated"
     ]
 
 

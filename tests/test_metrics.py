@@ -104,9 +104,39 @@ def test_psnr_and_ssim_agree_with_scikit_image():
     np.testing.assert_allclose(ssim[2, 1], expected)
 
 
+def test_affine_psnr_does_not_see_the_unit_of_intensity():
+    image, reference = images(seed=0), images(seed=1)
+    image = 0.3 * image + 0.7 * reference
+    expected = metrics.psnr_affine(image, reference, data_range=1.0)
+    for scale, offset in ((0.1, 0.3), (1.0, -2.0), (40.0, 7.0)):
+        other = scale * image.astype(float) + offset
+        found = metrics.psnr_affine(other, reference, data_range=1.0)
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+    assert np.all(expected >= metrics.psnr(image, reference, data_range=1.0))
+    shifted = metrics.psnr_affine(0.5 * reference + 0.2, reference, data_range=1.0)
+    assert np.all(shifted > 100)
+
+
+def test_affine_fit_is_least_squares():
+    image, reference = images(seed=0), images(seed=1) + 0.5 * images(seed=0)
+    gain, offset = metrics.affine_fit(image, reference)
+    assert gain.shape == offset.shape == (3, 2)
+    expected = np.polyfit(image[2, 1].ravel().astype(float), reference[2, 1].ravel(), 1)
+    np.testing.assert_allclose((gain[2, 1], offset[2, 1]), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("image", [np.full((16, 16, 1), 0.1), -images((16, 16, 1))])
+def test_a_flat_or_inverted_image_is_as_good_as_the_mean(image):
+    reference = images((16, 16, 1))
+    assert metrics.affine_fit(image, reference) == (0, pytest.approx(reference.mean()))
+    psnr = metrics.psnr_affine(image, reference, data_range=1.0)
+    np.testing.assert_allclose(psnr, -10 * np.log10(reference.astype(float).var()))
+
+
 def test_identical_images():
     image = images()
     assert np.all(np.isposinf(metrics.psnr(image, image, data_range=1.0)))
+    assert np.all(metrics.psnr_affine(image, image, data_range=1.0) > 200)
     np.testing.assert_allclose(metrics.ssim(image, image), np.ones((3, 2)))
 
 

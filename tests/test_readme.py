@@ -13,14 +13,15 @@ README = (ROOT / "README.md").read_text()
 
 
 def test_the_python_of_the_readme_runs(trained, tmp_path, monkeypatch):
-    (code,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    assert len(blocks) == 2
     rng = np.random.default_rng(0)
     for name in ("b.tif", "c.tif"):
         images.write_image(tmp_path / name, rng.integers(100, 4000, (520, 696), np.uint16))
     (tmp_path / "build").mkdir()
     (tmp_path / "build" / "demo").symlink_to(trained.workdir)
     monkeypatch.chdir(tmp_path)
-    exec(compile(code, "README.md", "exec"), {})
+    exec(compile("".join(blocks), "README.md", "exec"), {})
     assert images.read_image("a.tif").shape == (512, 672)
 
 

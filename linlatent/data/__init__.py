@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from linlatent.data.sources import SOURCES, open_source
 from linlatent.data.stack import (
     BATCHINGS,
+    CROPPINGS,
     SPLITS,
     TRIPLETS,
     StackSource,
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BATCHINGS",
+    "CROPPINGS",
     "SOURCES",
     "SPLITS",
     "TRIPLETS",

@@ -96,7 +96,7 @@ def open_source(
     return StackSource(
         name=f"folder/{root.resolve().name}",
         num_levels=levels,
-        slide_ids=_split_slides(list(chosen), field_pattern, split, seed),
+        slide_ids=split_slides(list(chosen), split, seed, field_pattern),
         read_stack=functools.partial(_read_stack, chosen),
         level_spacing_um=level_spacing_um,
     )
@@ -125,13 +125,13 @@ class _Slide:
 
 def _find_slides(root: pathlib.Path) -> list[_Slide]:
     folders = _natural_order(entry for entry in _visible(root) if entry.is_dir())
-    stacks = _image_files(root)
+    stacks = image_files(root)
     if folders and stacks:
         raise ValueError(
             f"{root} mixes folders ({folders[0].name}, ...) with image files ({stacks[0].name},"
             " ...); expected a folder of plane files per slide, or one multi-page TIFF per slide"
         )
-    slides = [_describe(folder, _image_files(folder)) for folder in folders]
+    slides = [_describe(folder, image_files(folder)) for folder in folders]
     slides += [_describe(stack, [stack]) for stack in stacks]
     if not slides:
         raise ValueError(
@@ -189,10 +189,23 @@ def _read_stack(chosen: Mapping[str, tuple[_Slide, Sequence[int]]], slide_id: st
     return slide.read(indices)
 
 
-def _split_slides(
-    slide_ids: Sequence[str], field_pattern: str | None, split: Sequence[float], seed: int
+def split_slides(
+    slide_ids: Sequence[str], split: Sequence[float], seed: int, field_pattern: str | None = None
 ) -> dict[str, tuple[str, ...]]:
-    """Splits slides by field: fields are ordered by a hash of seed and name, then dealt out."""
+    """Splits slides by field: fields are ordered by a hash of seed and name, then dealt out.
+
+    Args:
+      slide_ids: The slides.
+      split: Fractions of the fields, as `open_source` explains them; `check_split` passes them.
+      seed: Seed of the split.
+      field_pattern: What names the field of a slide, see `open_source`.
+
+    Returns:
+      For each of ``SPLITS`` its slides, in the order given.
+
+    Raises:
+      ValueError: If the pattern is impossible or does not match a slide.
+    """
     field_of = {slide_id: _field(slide_id, field_pattern) for slide_id in slide_ids}
     fields = sorted(
         set(field_of.values()),
@@ -257,6 +270,11 @@ def _check_options(
         )
     if level_step < 1:
         raise ValueError(f"level_step must be at least 1, got {level_step}")
+    check_split(split)
+
+
+def check_split(split: Sequence[float]) -> None:
+    """Raises `ValueError` unless these are fractions of ``SPLITS``, with the sum 1."""
     if len(split) != len(SPLITS) or min(split) < 0 or abs(sum(split) - 1) > 1e-6:
         raise ValueError(
             f"split must be the fractions of {', '.join(SPLITS)}, none negative, with the sum 1;"
@@ -268,7 +286,8 @@ def _visible(folder: pathlib.Path) -> list[pathlib.Path]:
     return [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
 
 
-def _image_files(folder: pathlib.Path) -> list[pathlib.Path]:
+def image_files(folder: pathlib.Path) -> list[pathlib.Path]:
+    """The TIFF and PNG files of a folder, hidden ones left aside, in the natural order of names."""
     return _natural_order(
         entry
         for entry in _visible(folder)

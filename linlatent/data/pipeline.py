@@ -17,9 +17,10 @@ import numpy as np
 import tensorflow as tf
 
 from linlatent import images
+from linlatent.data.crops import centre_crop, random_crops, ten_crops
 from linlatent.data.plan import GROUP_SIZE, Plan, Share
 from linlatent.data.reader import READERS, Reader
-from linlatent.data.stack import BATCHINGS, CROPS, SPLITS, StackSource, Triplet
+from linlatent.data.stack import BATCHINGS, CROPPINGS, CROPS, SPLITS, StackSource, Triplet
 
 tf.config.set_visible_devices([], "GPU")  # accelerators belong to JAX
 
@@ -69,6 +70,7 @@ def train_batches(
     normalisation: str,
     batch_size: int,
     seed: int,
+    crops: str = "ten",
     first_step: int = 0,
     share: tuple[int, int] = Share(),
 ) -> Generator[dict[str, np.ndarray], None, None]:
@@ -84,7 +86,9 @@ def train_batches(
       crop_size: Height and width of the square crops, in pixels.
       normalisation: One of ``images.NORMALISATIONS``, by the range of the whole plane or stack.
       batch_size: Examples in a batch, a multiple of 10 with ``ten-crop``.
-      seed: Seed of the order, at least 0.
+      seed: Seed of the order, and of the places of random crops, at least 0.
+      crops: One of ``stack.CROPPINGS``: ``ten`` takes the `ten_crops` of every slide; ``random``
+        ten `random_crops`, in every epoch others.
       first_step: Number of the first batch, at least 0; batch n is the same wherever the stream
         begins.
       share: ``(p, n)`` for the p-th of n parts of every batch, from 0: a `plan.Share`.
@@ -101,6 +105,8 @@ def train_batches(
     images.check_normalisation(normalisation)
     if seed < 0 or first_step < 0:
         raise ValueError(f"seed {seed} and first_step {first_step} must be at least 0")
+    if crops not in CROPPINGS:
+        raise ValueError(f"unknown crops {crops!r}; choose one of {', '.join(CROPPINGS)}")
     steps = steps_per_epoch(source, triplets=triplets, batching=batching, batch_size=batch_size)
     share = _checked_share(share, batch_size)
     slide_ids = source.slide_ids["train"]
@@ -124,13 +130,18 @@ def train_batches(
         slides, order = tf.numpy_function(plan.group, [group], [tf.int64, tf.int64], stateful=False)
         slides.set_shape((None,))
         order.set_shape((None,))
-        stacks = tf.data.Dataset.from_tensor_slices(slides)
+        number = GROUP_SIZE * group + tf.range(tf.size(slides, tf.int64))
+        stacks = tf.data.Dataset.from_tensor_slices((slides, number))
         stacks = stacks.map(read_crops, num_parallel_calls=READERS).batch(GROUP_SIZE)
         return stacks.map(lambda stack: stack | {"order": order})
 
-    def read_crops(slide: tf.Tensor) -> dict[str, tf.Tensor]:
+    def read_crops(slide: tf.Tensor, number: tf.Tensor) -> dict[str, tf.Tensor]:
         stack = reader.read(slide)
-        return stack | {"planes": ten_crops(stack["planes"], crop_size)}
+        if crops == "random":
+            cut = random_crops(stack["planes"], crop_size, (seed, number))
+        else:
+            cut = ten_crops(stack["planes"], crop_size)
+        return stack | {"planes": cut}
 
     def examples(group: dict[str, tf.Tensor]) -> tf.data.Dataset:
         # Rows of all planes of the group, so that an example is gathered with a single copy.
@@ -240,28 +251,6 @@ def evaluation_batches(
     return padded()
 
 
-def ten_crops(planes: tf.Tensor, size: int) -> tf.Tensor:
-    """Cuts four corners and the centre, then the same of the horizontally mirrored planes.
-
-    The order is torchvision's ``TenCrop``, which the published code uses: top left, top right,
-    bottom left, bottom right, centre.
-
-    Args:
-      planes: ``(levels, height, width)``, at least ``size`` high and wide.
-      size: Height and width of a crop, in pixels.
-
-    Returns:
-      ``(10, levels, size, size)`` of the same type.
-    """
-    mirrored = tf.reverse(planes, axis=[2])
-    return tf.stack([*_five_crops(planes, size), *_five_crops(mirrored, size)])
-
-
-def centre_crop(planes: tf.Tensor, size: int) -> tf.Tensor:
-    """Cuts the centre of ``(levels, height, width)`` planes, rounding as torchvision does."""
-    return _five_crops(planes, size)[-1]
-
-
 def normalise(planes: tf.Tensor, low: tf.Tensor, high: tf.Tensor, normalisation: str) -> tf.Tensor:
     """`images.normalise` of crops, in tf.
 
@@ -303,12 +292,3 @@ def _plane_table(source: StackSource, triplets: Sequence[Triplet], batching: str
     if batching == "stack":
         return np.arange(source.num_levels)[None]
     return np.array(triplets, np.int64)
-
-
-def _five_crops(planes: tf.Tensor, size: int) -> list[tf.Tensor]:
-    last = tf.shape(planes)[1:] - size
-    bottom, right = tf.unstack(last)
-    # Like Python's round in torchvision, tf.round takes halves to the even neighbour.
-    middle = tf.unstack(tf.cast(tf.round(last / 2), tf.int32))
-    corners = [(0, 0), (0, right), (bottom, 0), (bottom, right), middle]
-    return [planes[:, top : top + size, left : left + size] for top, left in corners]

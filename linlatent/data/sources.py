@@ -11,6 +11,7 @@ from linlatent.data.stack import StackSource
 SOURCES = {
     "synthetic": "linlatent.data.synthetic",
     "folder": "linlatent.data.folder",
+    "in_focus": "linlatent.data.in_focus",
     "bbbc006": "linlatent.data.bbbc006",
 }
 """Name of a source: the module whose `open_source(**options)` opens it, imported when asked for."""

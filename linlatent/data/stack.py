@@ -15,7 +15,10 @@ import numpy as np
 
 SPLITS = ("train", "validation", "test")
 CROPS = 10
-"""Crops of every slide: the corners and the centre, plain and mirrored."""
+"""Crops of every slide; in the paper the corners and the centre, plain and mirrored."""
+
+CROPPINGS = ("ten", "random")
+"""Where these ten lie: there, or anywhere and in any orientation."""
 
 BATCHINGS = {"triplet": 1, "ten-crop": CROPS, "stack": 1}
 """What an example is, and how many follow each other instead of being shuffled.
@@ -88,7 +91,30 @@ def dyadic_triplets(num_levels: int) -> tuple[Triplet, ...]:
     )
 
 
-TRIPLETS = {"midpoint": midpoint_triplets, "dyadic": dyadic_triplets}
+def spanning_triplets(num_levels: int) -> tuple[Triplet, ...]:
+    """The triplets of every interior level between the sharpest and the blurriest one.
+
+    They are those that evaluation deblurs: the steps from b to a that users take.
+
+    Args:
+      num_levels: Number of blur levels of a stack, at least 3.
+
+    Returns:
+      The triplets by b: 7 of them for 9 levels.
+
+    Raises:
+      ValueError: If there are fewer than three levels.
+    """
+    if num_levels < 3:
+        raise ValueError(f"a triplet needs at least 3 blur levels, got {num_levels}")
+    return tuple(Triplet(0, b, num_levels - 1) for b in range(1, num_levels - 1))
+
+
+TRIPLETS = {
+    "midpoint": midpoint_triplets,
+    "dyadic": dyadic_triplets,
+    "spanning": spanning_triplets,
+}
 """The tables of triplets, as functions of the number of blur levels."""
 
 
@@ -106,6 +132,9 @@ class StackSource:
         or None where it is not known.
       paper_channel: Which channel of the paper's data this is, ``w1`` or ``w2``; None for other
         data and for a part of the paper's.
+      psfs: Makes the point-spread function of every blur level, level 0 included: each ``(size,
+        size)`` float32 of sum 1, centred at ``size // 2``; sizes are odd and may differ. None where
+        the optics are not known. The arrays are shared: they are not to be written to.
     """
 
     name: str
@@ -114,6 +143,7 @@ class StackSource:
     read_stack: Callable[[str], np.ndarray]
     level_spacing_um: float | None = None
     paper_channel: str | None = None
+    psfs: Callable[[], Sequence[np.ndarray]] | None = None
 
 
 def checked_stack(source: StackSource, slide_id: str, *, min_size: int = 1) -> np.ndarray:

@@ -2,7 +2,8 @@
 
 It needs a trained workdir and data, and knows nothing of training. Slides are streamed: of each
 only its figures of merit are kept, and the few slides that are shown are read a second time. Each
-member of an ensemble is measured by itself; its member 0 is the one that is shown.
+member of an ensemble is measured by itself; its member 0 is the one that is shown. The settings of
+baselines are chosen on slides of another split.
 """
 
 from __future__ import annotations
@@ -10,40 +11,27 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-from collections import defaultdict
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
-from tqdm import tqdm
 
 from linlatent import config as configuration
-from linlatent import data, inference
+from linlatent import data, inference, networks, separated
 from linlatent.data import StackSource
-from linlatent.evaluation import figures, protocol, report, tables
+from linlatent.evaluation import baselines, figures, protocol, report, tables
+from linlatent.evaluation.baselines import Baseline
+from linlatent.evaluation.measurement import Predict, measure, predictions_of, without_padding
 from linlatent.evaluation.members import mean_over_members
-from linlatent.evaluation.rows import Row, rows_of, to_csv
+from linlatent.evaluation.rows import RANGE_1, Row, baselines_of, one, rows_of, span, to_csv
 
 _FOLDER = "evaluation"
 _RESULTS = "metrics.json"
-
-Predict = Callable[[np.ndarray], protocol.Predictions]
-
-
-class Measurements(NamedTuple):
-    """What is kept of all slides of a split.
-
-    Attributes:
-      rows: The table rows.
-      contrast: For each slide id the variance of its sharpest crop, which tells how much there is
-        to see in it.
-    """
-
-    rows: list[Row]
-    contrast: dict[str, float]
+_TUNING_SLIDES = 8
 
 
 def evaluate(
@@ -58,10 +46,10 @@ def evaluate(
       split: Which slides, one of `linlatent.data.SPLITS`.
 
     Returns:
-      ``{"conditions": {...}, "slides": [id, ...], "rows": [{...}, ...]}``, the content of
-      ``metrics.json``; a row is a `rows.Row`. `tables.format_table` makes it readable. Of an
-      ensemble the rows are means (`members.mean_over_members`), and ``"members"`` lists the rows of
-      each of its networks.
+      ``{"conditions": {...}, "slides": [id, ...], "baseline_settings": [{...}, ...],
+      "rows": [{...}, ...]}``, the content of ``metrics.json``; a row is a `rows.Row`, settings are
+      a `baselines.Choice`. `tables.format_table` makes it readable. Of an ensemble the rows are
+      means (`members.mean_over_members`), and ``"members"`` lists the rows of each of its networks.
 
     Raises:
       FileNotFoundError: If the workdir holds no model.
@@ -75,32 +63,36 @@ def evaluate(
             workdir, config, but_for=(*configuration.EXTENDABLE, *configuration.DATA)
         )
     source = _open_source(settings)
-    predict = functools.partial(_predict, model.params)
+    predicts = [functools.partial(_predict, model.params)]
+    for member in range(1, model.config.num_models):
+        other = inference.load(workdir, member=member)
+        predicts.append(functools.partial(_predict, other.params))
     read = functools.partial(
         data.evaluation_batches,
-        split=split,
         crop_size=settings.data.crop_size,
         normalisation=settings.data.normalisation,
         # A training batch counts images; here every slide brings all of its levels.
         batch_size=max(1, settings.batch_size // source.num_levels),
     )
+    read_split = functools.partial(read, split=split)
 
-    rows, contrast = measure(source, read, predict, split=split)
-    members = [rows]
-    for member in range(1, model.config.num_models):
-        other = functools.partial(_predict, inference.load(workdir, member=member).params)
-        members.append(measure(source, read, other, split=split).rows)
+    others, choices = _tune(source, read, split)
+    members, contrast = measure(source, read_split, predicts, others, split=split)
     rows = mean_over_members(members)
     results: dict[str, Any] = {
         "conditions": _conditions(model, settings, source, split),
         "slides": list(contrast),
+        "baseline_settings": [choice._asdict() for choice in choices],
         "rows": [row._asdict() for row in rows],
     }
     if len(members) > 1:
         results["members"] = [[row._asdict() for row in each] for each in members]
     shown = _with_slides(source, split, choose_slides(contrast))
+    drawn = {name: others[name] for name in choose_baselines(rows, source.num_levels)}
     examples = [
-        example for batch in read(shown) for example in make_examples(shown, batch, predict)
+        example
+        for batch in read_split(shown)
+        for example in make_examples(shown, batch, predicts[0], drawn)
     ]
     _write(epath.Path(workdir) / _FOLDER, results, _draw(rows, examples))
     return results
@@ -133,9 +125,31 @@ def _open_source(settings: ConfigDict) -> StackSource:
     return data.open_source(settings.data.source, **settings.data[settings.data.source])
 
 
+def tuning_slides(source: StackSource, split: str) -> tuple[str, Sequence[str]] | None:
+    """The split that baselines are tuned on and its slides for that: not those of `split`."""
+    for other in ("validation", "train"):
+        if other != split and source.slide_ids.get(other):
+            return other, source.slide_ids[other][:_TUNING_SLIDES]
+    return None
+
+
+def _tune(
+    source: StackSource, read: Callable[..., Iterator[dict[str, Any]]], split: str
+) -> tuple[Mapping[str, Baseline], list[baselines.Choice]]:
+    """The baselines for the evaluation of a split; without other slides only the untuned ones."""
+    tuning = tuning_slides(source, split)
+    if tuning is None:
+        return baselines.UNTUNED, []
+    other, slide_ids = tuning
+    batches = read(_with_slides(source, other, slide_ids), split=other)
+    planes = np.concatenate([without_padding(batch)[1] for batch in batches])
+    return baselines.tuned(planes, None if source.psfs is None else source.psfs())
+
+
 def _conditions(
     model: inference.Model, settings: ConfigDict, source: StackSource, split: str
 ) -> dict[str, Any]:
+    tuning = tuning_slides(source, split)
     return {
         "data": source.name,
         "paper_channel": source.paper_channel,
@@ -145,8 +159,11 @@ def _conditions(
         "level_spacing_um": source.level_spacing_um,
         "crop_size": settings.data.crop_size,
         "normalisation": settings.data.normalisation,
+        "point_spread_function": "unknown" if source.psfs is None else "known",
+        "baselines_tuned_on": tuning and f"{len(tuning[1])} {tuning[0]} slides",
         "objective": model.config.objective,
         "criterion": model.config.criterion,
+        "network": model.config.model.network,
         "widths": list(model.config.model.widths),
         "num_models": model.config.num_models,
         "checkpoint_step": model.step,
@@ -156,52 +173,17 @@ def _conditions(
 
 @jax.jit
 def _predict(params: Any, planes: jax.Array) -> protocol.Predictions:
-    """The protocol of the paper's network; its parameters are an argument, lest XLA fold them."""
+    """The protocol of a network; its parameters are an argument, lest XLA fold them."""
     encode = functools.partial(inference.encode, params)
     decode = functools.partial(inference.decode, params)
-    return protocol.predict(encode, decode, planes)
-
-
-def measure(
-    source: StackSource,
-    read: Callable[[StackSource], Iterator[dict[str, Any]]],
-    predict: Predict,
-    *,
-    split: str,
-) -> Measurements:
-    """Runs the protocol over all slides of a split.
-
-    Args:
-      source: Where the slides come from.
-      read: From a source to its batches, as `linlatent.data.evaluation_batches` yields them.
-      predict: From planes ``(B, L, S, S, 1)`` to what a model makes of them.
-      split: The split that `read` reads, for the length of the progress bar.
-
-    Returns:
-      The `Measurements`; rows marked as padding take no part.
-    """
-    straightness = defaultdict(list)
-    errors = defaultdict(list)
-    contrast: dict[str, float] = {}
-    with tqdm(
-        total=len(source.slide_ids[split]), desc="evaluate", unit="slide", delay=2, disable=None
-    ) as progress:
-        for batch in read(source):
-            slide_ids, planes, predictions = _without_padding(batch, predict)
-            for key, values in protocol.linearity(predictions.latents).items():
-                straightness[key].append(values)
-            baselines = protocol.baseline_estimates(planes)
-            for pairing, batch_errors in protocol.compare(planes, predictions, baselines).items():
-                errors[pairing].append(batch_errors)
-            variances = planes[:, 0].var(axis=(1, 2, 3))
-            contrast.update(zip(slide_ids, variances.tolist(), strict=True))
-            progress.update(len(slide_ids))
-    rows = protocol.linearity_rows(
-        {key: np.concatenate(values) for key, values in straightness.items()}
+    network = networks.of(params)
+    return protocol.predict(
+        encode,
+        decode,
+        planes,
+        anchored=network.anchored,
+        in_focus=network.in_focus if network is separated else None,
     )
-    for pairing, batches in errors.items():
-        rows += protocol.image_rows(pairing, protocol.concatenate(batches))
-    return Measurements(rows, contrast)
 
 
 def choose_slides(contrast: dict[str, float]) -> list[str]:
@@ -219,13 +201,41 @@ def choose_slides(contrast: dict[str, float]) -> list[str]:
     return list(dict.fromkeys([ordered[-1], ordered[3 * (len(ordered) - 1) // 4]]))
 
 
+def choose_baselines(rows: Sequence[Row], num_levels: int) -> list[str]:
+    """Baselines worth looking at: those without settings, and the best of the others by PSNR.
+
+    Args:
+      rows: The rows of an evaluation.
+      num_levels: Blur levels of a slide.
+    """
+
+    def psnr(name: str) -> float:
+        row = one(
+            rows,
+            section="deblurring",
+            estimate=name,
+            reference="ground truth",
+            levels=span(1, num_levels - 2),
+            quantity="PSNR",
+            definition=RANGE_1,
+        )
+        return math.inf if row.mean is None else row.mean
+
+    tuned = [name for name in baselines_of(rows) if name not in baselines.UNTUNED]
+    return [*baselines.UNTUNED, *sorted(tuned, key=psnr)[-1:]]
+
+
 def make_examples(
-    source: StackSource, batch: dict[str, Any], predict: Predict
+    source: StackSource,
+    batch: dict[str, Any],
+    predict: Predict,
+    others: Mapping[str, Baseline],
 ) -> list[figures.Example]:
     """Prepares the slides of a batch for the figures."""
-    slide_ids, planes, predictions = _without_padding(batch, predict)
+    slide_ids, planes = without_padding(batch)
+    predictions = predictions_of(batch, predict)
     vectors = protocol.flatten_latents(predictions.latents)
-    baselines = protocol.baseline_estimates(planes)
+    estimates = protocol.baseline_estimates(planes, others)
     return [
         figures.Example(
             slide_id,
@@ -234,24 +244,20 @@ def make_examples(
             vectors[index],
             predictions.reconstructions[index, ..., 0],
             predictions.synthesised[index, ..., 0],
-            predictions.deblurred[index, ..., 0],
-            {name: images[index, ..., 0] for name, images in baselines.items()},
+            {
+                name: images[index, ..., 0]
+                for name, images in {
+                    "deblurred": predictions.deblurred,
+                    **predictions.further,
+                }.items()
+            },
+            {name: images[index, ..., 0] for name, images in estimates.items()},
         )
         for index, slide_id in enumerate(slide_ids)
     ]
 
 
-def _without_padding(
-    batch: dict[str, Any], predict: Predict
-) -> tuple[list[str], np.ndarray, protocol.Predictions]:
-    """Predicts on the whole batch, so that shapes are static, and then drops its padding."""
-    kept = np.asarray(batch["mask"]) > 0
-    predictions = jax.device_get(predict(batch["planes"]))
-    slide_ids = [slide for slide, keep in zip(batch["slide_id"], kept, strict=True) if keep]
-    return slide_ids, batch["planes"][kept], jax.tree.map(lambda leaf: leaf[kept], predictions)
-
-
-def _with_slides(source: StackSource, split: str, slide_ids: list[str]) -> StackSource:
+def _with_slides(source: StackSource, split: str, slide_ids: Sequence[str]) -> StackSource:
     return dataclasses.replace(source, slide_ids={**source.slide_ids, split: slide_ids})
 
 

@@ -6,6 +6,7 @@ Figures are drawn without pyplot, so nothing depends on a display or on global s
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -18,12 +19,17 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from linlatent import metrics
 from linlatent.evaluation import paper
-from linlatent.evaluation.rows import RANGE_1, Row, one, select
+from linlatent.evaluation.rows import RANGE_1, Row, one, select, sharp_estimates
 
 _DPI = 110
 _INCHES_PER_IMAGE = 1.3
-_COLOURS = ("#888888", "#d08a1d", "#1f6fb4", "#8b4fa3", "#3b9b57", "#c0392b")
-_MARKERS = "so^vD*"
+_LINE = 17
+"""Characters that fit along an image."""
+_COLOURS = (
+    *("#888888", "#d08a1d", "#1f6fb4", "#8b4fa3", "#3b9b57", "#c0392b"),
+    *("#17a2b8", "#7a5230", "#111111"),
+)
+_MARKERS = "so^vD*PX<"
 
 
 class Example(NamedTuple):
@@ -36,7 +42,7 @@ class Example(NamedTuple):
       latents: Their latents as vectors, ``(L, features)``.
       reconstructions: D(E(x_b)) of all levels.
       synthesised: D(z_b') of all levels.
-      deblurred: Estimates of level 0 from the L - 2 interior levels.
+      deblurred: The network's estimates of level 0 from the L - 2 interior levels, by name.
       baselines: Other estimates of level 0 from the interior levels, by name.
     """
 
@@ -46,7 +52,7 @@ class Example(NamedTuple):
     latents: np.ndarray
     reconstructions: np.ndarray
     synthesised: np.ndarray
-    deblurred: np.ndarray
+    deblurred: Mapping[str, np.ndarray]
     baselines: Mapping[str, np.ndarray]
 
 
@@ -112,7 +118,10 @@ def deblurring_strip(example: Example) -> Figure:
     """Inputs b, their estimates of the sharp plane, the truth, and the errors against it."""
     interior = len(example.planes) - 2
     truth = np.broadcast_to(example.planes[:1], (interior, *example.planes.shape[1:]))
-    estimates = {**example.baselines, "deblurred": example.deblurred}
+    estimates = {
+        textwrap.fill(name, _LINE): images
+        for name, images in {**example.baselines, **example.deblurred}.items()
+    }
     error_rows = {f"error of\n{name}": images - truth for name, images in estimates.items()}
     heads = [
         "from " + level_name(level, example.level_spacing_um) for level in range(1, interior + 1)
@@ -124,16 +133,16 @@ def deblurring_strip(example: Example) -> Figure:
 def psnr_of_deblurring(rows: Sequence[Row], level_spacing_um: float | None) -> Figure:
     """PSNR of every estimate of the sharp plane over the blur level of the input."""
     chosen = select(rows, section="deblurring", reference="ground truth")
-    names = list(dict.fromkeys(row.estimate for row in chosen))
-    names.sort(key=lambda name: name == "deblurred")  # the model last, drawn on top
-    curves = {f"{name} vs sharp truth": select(chosen, estimate=name) for name in names}
-    figure = _curves(curves, "Deblurring", "blur level of the input", level_spacing_um)
+    curves = {name: select(chosen, estimate=name) for name in sharp_estimates(rows)}
+    figure = _curves(
+        curves, "Deblurring against the sharp truth", "blur level of the input", level_spacing_um
+    )
     reachable = one(rows, section="reconstruction", levels="0", quantity="PSNR", definition=RANGE_1)
     if reachable.mean is not None:
         (ax,) = figure.axes
-        label = "reconstruction of the sharp plane from its own latent"
+        label = "reconstruction of the sharp\nplane from its own latent"
         ax.axhline(reachable.mean, ls="--", lw=1, color="black", label=label)
-        ax.legend(fontsize=8)
+    figure.legend(loc="outside right upper", fontsize=8, frameon=False)
     return figure
 
 
@@ -145,7 +154,9 @@ def psnr_of_synthesis(rows: Sequence[Row], level_spacing_um: float | None) -> Fi
         "synthesised vs reconstruction": select(synthesis, reference="reconstruction"),
         "synthesised vs truth": select(synthesis, reference="ground truth"),
     }
-    return _curves(curves, "Reconstruction and blur synthesis", "blur level", level_spacing_um)
+    figure = _curves(curves, "Reconstruction and blur synthesis", "blur level", level_spacing_um)
+    figure.legend(loc="outside right upper", fontsize=8, frameon=False)
+    return figure
 
 
 def linearity_of_objectives(rows: Mapping[str, Mapping[str, Sequence[Row]]]) -> Figure:
@@ -256,8 +267,8 @@ def _psnr_caption(image: np.ndarray, truth: np.ndarray) -> str:
 def _curves(
     curves: Mapping[str, Sequence[Row]], title: str, label: str, spacing_um: float | None
 ) -> Figure:
-    """Means over blur level with bands of one standard error."""
-    figure = Figure(figsize=(6.4, 4), layout="constrained")
+    """Means over blur level with bands of one standard error; the legend is left to the caller."""
+    figure = Figure(figsize=(9.6, 4.2), layout="constrained")
     ax = figure.subplots()
     for index, (name, rows) in enumerate(curves.items()):
         colour, marker = _COLOURS[index % len(_COLOURS)], _MARKERS[index % len(_MARKERS)]
@@ -280,7 +291,6 @@ def _curves(
     ax.set_ylabel("PSNR per image, range 1 (dB)")
     ax.set_title(f"{title} (mean ± standard error, n = {number} slides)", fontsize=10)
     ax.grid(alpha=0.3)
-    ax.legend(fontsize=8)
     return figure
 
 

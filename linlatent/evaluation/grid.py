@@ -8,10 +8,17 @@ from typing import Any, NamedTuple
 
 from etils import epath
 
-from linlatent.evaluation import figures, paper, tables
-from linlatent.evaluation.baselines import BASELINES
-from linlatent.evaluation.rows import RANGE_1, Row, difference, one, rows_of, span
-from linlatent.evaluation.tables import Table
+from linlatent.evaluation import figures, paper
+from linlatent.evaluation.layout import MISSING, Table, markdown_of, number
+from linlatent.evaluation.rows import (
+    RANGE_1,
+    Row,
+    baselines_of,
+    difference,
+    one,
+    rows_of,
+    span,
+)
 from linlatent.metrics import Summary
 
 RowOf = Callable[[Sequence[Row], paper.Quantity, int], Row]
@@ -101,14 +108,15 @@ def to_markdown(runs: Sequence[Run], *, settings: dict[str, str]) -> str:
             )
         ),
         *_section(_deblurring_table(runs)),
-        "\n".join(_verdict_on_deblurring(runs, name) for name in BASELINES),
+        *_section(_gains_table(runs)),
+        "\n".join(_verdict_on_deblurring(runs, name) for name in _baselines(runs)),
         *_section(_training_table(runs)),
     ]
     return "\n\n".join(blocks) + "\n"
 
 
 def _section(table: Table) -> list[str]:
-    return [f"## {table.title}", table.caption, tables.markdown_of(table)]
+    return [f"## {table.title}", table.caption, markdown_of(table)]
 
 
 def _data_of(runs: Sequence[Run]) -> dict[str, str]:
@@ -146,7 +154,7 @@ def _published_table(runs: Sequence[Run]) -> Table:
         of_channel = [run for run in runs if run.channel == channel]
         for run in of_channel:
             header.append(_name(run))
-            columns.append([tables.number(_row(run, quantity)) for quantity in paper.QUANTITIES])
+            columns.append([number(_row(run, quantity)) for quantity in paper.QUANTITIES])
         header.append(f"{channel}, paper")
         columns.append([_paper_cell(of_channel, quantity) for quantity in paper.QUANTITIES])
     return Table(
@@ -172,7 +180,7 @@ def _printed_table(runs: Sequence[Run]) -> Table:
         [
             [
                 quantity.name,
-                *(tables.number(_row(run, quantity, paper.printed_row)) for run in runs),
+                *(number(_row(run, quantity, paper.printed_row)) for run in runs),
             ]
             for quantity in paper.QUANTITIES
         ],
@@ -189,8 +197,7 @@ def _claim(baseline: Run, direct: Run, definition: str, row_of: RowOf) -> str:
         signs.append(sign * wanted)
         verb = {1: "raises", 0: "does not clearly change", -1: "lowers"}[sign]
         effects.append(
-            f"{verb} {quantity.name} ({tables.number(before)} to {tables.number(after)}:"
-            f" {_signed(change, 4)})"
+            f"{verb} {quantity.name} ({number(before)} to {number(after)}: {_signed(change, 4)})"
         )
     if signs == [1, 1]:
         verdict = "the paper's claim holds"
@@ -205,18 +212,29 @@ def _deblurring_table(runs: Sequence[Run]) -> Table:
     return Table(
         "Is deblurring better than doing without a network?",
         "PSNR (dB) per image at range 1 against the plane in focus, averaged over the input levels"
-        " between the end points; differences are taken slide by slide. The average hides from"
-        " which distance on it pays: the report of each network has every level.",
-        ["", *BASELINES, "deblurred", *(f"deblurred − {name}" for name in BASELINES)],
+        " between the end points. The average hides from which distance on it pays: the report of"
+        " each network has every level.",
+        ["", *map(_name, runs)],
         [
-            [
-                _name(run),
-                *(tables.number(_deblurring_row(run, name)) for name in (*BASELINES, "deblurred")),
-                *(_signed(_gain(run, name), 2) for name in BASELINES),
-            ]
-            for run in runs
+            [name, *(number(_deblurring_row(run, name)) for run in runs)]
+            for name in (*_baselines(runs), "deblurred")
         ],
     )
+
+
+def _gains_table(runs: Sequence[Run]) -> Table:
+    return Table(
+        "By how much is it better?",
+        "The same of “deblurred” less that of each baseline, taken slide by slide.",
+        ["deblurred less", *map(_name, runs)],
+        [[name, *(_signed(_gain(run, name), 2) for run in runs)] for name in _baselines(runs)],
+    )
+
+
+def _baselines(runs: Sequence[Run]) -> list[str]:
+    """Those that every network was compared with."""
+    of_runs = [baselines_of(rows_of(run.results)) for run in runs]
+    return [name for name in of_runs[0] if all(name in others for others in of_runs)]
 
 
 def _verdict_on_deblurring(runs: Sequence[Run], name: str) -> str:
@@ -255,7 +273,7 @@ def _sign(change: Summary) -> int:
 
 def _signed(change: Summary, digits: int) -> str:
     if not math.isfinite(change.mean):
-        return tables.MISSING
+        return MISSING
     error = f" ± {change.standard_error:.{digits}f}" if math.isfinite(change.standard_error) else ""
     return f"{change.mean:+.{digits}f}{error}"
 

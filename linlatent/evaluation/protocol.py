@@ -7,7 +7,9 @@ c = level L - 1 the blurriest, and b runs over the L - 2 *interior* levels betwe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import types
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
@@ -16,8 +18,19 @@ import numpy as np
 
 from linlatent import latent, metrics
 from linlatent.data import Triplet
-from linlatent.evaluation.baselines import BASELINES
-from linlatent.evaluation.rows import EQ_7, POOLED, RANGE_1, Row, make_row, span
+from linlatent.evaluation import nuclei
+from linlatent.evaluation.baselines import Baseline
+from linlatent.evaluation.rows import (
+    AFFINE,
+    EQ_7,
+    MATCHED,
+    OF_LARGER,
+    POOLED,
+    RANGE_1,
+    Row,
+    make_row,
+    span,
+)
 
 Images = Any
 """A JAX array inside `predict`, a NumPy array once it has been fetched."""
@@ -35,12 +48,14 @@ class Predictions(NamedTuple):
         ``(B, L, S, S, 1)``. At the end points these are the reconstructions.
       deblurred: Estimates of level 0 from each interior level and level L - 1 (Eq. 2),
         ``(B, L - 2, S, S, 1)``.
+      further: Estimates of the same beyond the paper, by name, shaped likewise.
     """
 
     latents: latent.Latent
     reconstructions: Images
     synthesised: Images
     deblurred: Images
+    further: Mapping[str, Images] = types.MappingProxyType({})
 
 
 class Pairing(NamedTuple):
@@ -53,17 +68,17 @@ class Pairing(NamedTuple):
 
 
 class Errors(NamedTuple):
-    """How far estimates are from their references, per image: three arrays ``(slides, levels)``.
+    """How far estimates are from their references, per image: arrays ``(slides, levels)``.
 
     Attributes:
       mse: Mean squared error.
       peak: Maximum of the reference.
-      ssim: Structural similarity.
+      values: Figures of merit by quantity and definition.
     """
 
     mse: np.ndarray
     peak: np.ndarray
-    ssim: np.ndarray
+    values: Mapping[tuple[str, str], np.ndarray]
 
 
 def interior_alphas(num_levels: int) -> list[float]:
@@ -72,13 +87,24 @@ def interior_alphas(num_levels: int) -> list[float]:
     return [Triplet(0, b, blurriest).alpha for b in range(1, blurriest)]
 
 
-def predict(encode: Encoder, decode: Decoder, planes: jax.Array) -> Predictions:
+def predict(
+    encode: Encoder,
+    decode: Decoder,
+    planes: jax.Array,
+    *,
+    anchored: Callable[[latent.Latent, latent.Latent], latent.Latent] | None = None,
+    in_focus: Callable[[latent.Latent], latent.Latent] | None = None,
+) -> Predictions:
     """Encodes, reconstructs, synthesises and deblurs all levels at once; pure and jittable.
 
     Args:
       encode: From images ``(N, S, S, 1)`` to a latent, a pytree of ``(N, ...)``.
       decode: Its counterpart.
       planes: ``(B, L, S, S, 1)`` float32 in [0, 1], L >= 3.
+      anchored: From an extrapolated latent and that of b to what anchored deblurring decodes
+        (`inference.deblur`); None leaves it out.
+      in_focus: From the latent of b to that of b without blur (`inference.deblur_single`), for
+        networks that know; None leaves it out.
 
     Returns:
       The `Predictions`.
@@ -97,71 +123,123 @@ def predict(encode: Encoder, decode: Decoder, planes: jax.Array) -> Predictions:
 
     reconstructions = decode_levels(latents)
     synthesised = decode_levels(between(sharpest, blurriest, alphas))
+    extrapolated = beyond(interior, blurriest, alphas)
+
+    def changed(z: latent.Latent) -> jax.Array:
+        """Changes b as the network changes its own picture of b."""
+        return jnp.clip(planes[:, 1:-1] + (decode_levels(z) - reconstructions[:, 1:-1]), 0, 1)
+
+    further = {}
+    if anchored is not None:
+        further["deblurred, anchored"] = changed(anchored(extrapolated, interior))
+    if in_focus is not None:
+        further["deblurred, b alone"] = changed(in_focus(interior))
     return Predictions(
         latents,
         reconstructions,
         jnp.concatenate([reconstructions[:, :1], synthesised, reconstructions[:, -1:]], axis=1),
-        decode_levels(beyond(interior, blurriest, alphas)),
+        decode_levels(extrapolated),
+        further,
     )
 
 
-def baseline_estimates(planes: np.ndarray) -> dict[str, np.ndarray]:
-    """Every row of `BASELINES` on every interior level, each ``(B, L - 2, S, S, 1)``."""
-    alphas = interior_alphas(planes.shape[1])
-    # A loop, because a baseline may use a library that knows no vmap.
-    return {
-        name: np.stack(
-            [
-                baseline(planes[:, level], planes[:, -1], alpha)
-                for level, alpha in enumerate(alphas, start=1)
-            ],
-            axis=1,
-        )
-        for name, baseline in BASELINES.items()
-    }
+def baseline_estimates(
+    planes: np.ndarray, baselines: Mapping[str, Baseline]
+) -> dict[str, np.ndarray]:
+    """What every baseline makes of every interior level, each ``(B, L - 2, S, S, 1)``."""
+    levels = range(1, planes.shape[1] - 1)
+    with ThreadPoolExecutor() as pool:
+        futures = {
+            name: [pool.submit(baseline, planes, level) for level in levels]
+            for name, baseline in baselines.items()
+        }
+        return {
+            name: np.stack([future.result() for future in of_levels], axis=1)
+            for name, of_levels in futures.items()
+        }
 
 
-def compare(
-    planes: np.ndarray, predictions: Predictions, baselines: Mapping[str, np.ndarray]
-) -> dict[Pairing, Errors]:
-    """Measures every estimate of the protocol against its references.
+def compare(planes: np.ndarray, predictions: Predictions) -> dict[Pairing, Errors]:
+    """Measures every estimate of a model against its references.
 
     Args:
       planes: The true planes, ``(B, L, S, S, 1)``.
       predictions: What the model makes of them.
-      baselines: What the baselines make of them, from `baseline_estimates`.
 
     Returns:
       For each pairing the errors, ``(B, L)`` or, for deblurring, ``(B, L - 2)``.
     """
     made = predictions
-    sharp = np.broadcast_to(planes[:, :1], made.deblurred.shape)
     sharp_reconstruction = np.broadcast_to(made.reconstructions[:, :1], made.deblurred.shape)
     pairs = {
-        Pairing("reconstruction", "reconstruction", "ground truth", 0): (
-            made.reconstructions,
-            planes,
-        ),
-        Pairing("blur synthesis", "synthesised", "reconstruction", 0): (
+        ("reconstruction", "reconstruction", "ground truth", 0): (made.reconstructions, planes),
+        ("blur synthesis", "synthesised", "reconstruction", 0): (
             made.synthesised,
             made.reconstructions,
         ),
-        Pairing("blur synthesis", "synthesised", "ground truth", 0): (made.synthesised, planes),
-        Pairing("deblurring", "deblurred", "reconstruction", 1): (
-            made.deblurred,
-            sharp_reconstruction,
-        ),
-        Pairing("deblurring", "deblurred", "ground truth", 1): (made.deblurred, sharp),
+        ("blur synthesis", "synthesised", "ground truth", 0): (made.synthesised, planes),
+        ("deblurring", "deblurred", "reconstruction", 1): (made.deblurred, sharp_reconstruction),
     }
-    for name, estimate in baselines.items():
-        pairs[Pairing("deblurring", name, "ground truth", 1)] = (estimate, sharp)
+    compared = {Pairing(*names): _errors(*images) for names, images in pairs.items()}
+    return compared | compare_with_sharp(planes, {"deblurred": made.deblurred, **made.further})
+
+
+def compare_with_sharp(
+    planes: np.ndarray, estimates: Mapping[str, np.ndarray]
+) -> dict[Pairing, Errors]:
+    """Measures estimates of the sharp plane, those of a model or of baselines, against it.
+
+    Args:
+      planes: The true planes, ``(B, L, S, S, 1)``.
+      estimates: From each interior level, ``(B, L - 2, S, S, 1)``, by name.
+
+    Returns:
+      For each of them the errors, ``(B, L - 2)``, with what only deblurring is measured by.
+    """
+    expected = [nuclei.find_nuclei(plane) for plane in planes[:, 0, ..., 0]]
+    compared = {}
+    for name, estimate in estimates.items():
+        sharp = np.broadcast_to(planes[:, :1], estimate.shape)
+        errors = _errors(estimate, sharp)
+        values = {
+            **errors.values,
+            ("PSNR, affine", AFFINE): metrics.psnr_affine(estimate, sharp, data_range=1.0),
+            **_nuclei_values(estimate, expected),
+        }
+        pairing = Pairing("deblurring", name, "ground truth", 1)
+        compared[pairing] = errors._replace(values=values)
+    return compared
+
+
+def _errors(estimate: np.ndarray, reference: np.ndarray) -> Errors:
+    mse, peak = metrics.mean_squared_error(estimate, reference), metrics.peak(reference)
+    return Errors(
+        mse,
+        peak,
+        {
+            ("PSNR", RANGE_1): metrics.psnr_from_mse(mse, 1.0),
+            ("PSNR", EQ_7): metrics.psnr_from_mse(mse, peak),
+            ("SSIM", RANGE_1): metrics.ssim(estimate, reference),
+        },
+    )
+
+
+def _nuclei_values(
+    estimate: np.ndarray, expected: Sequence[np.ndarray]
+) -> dict[tuple[str, str], np.ndarray]:
+    """Compares the nuclei of ``(B, L - 2, S, S, 1)`` with those of the B sharp planes."""
+    found = [[nuclei.find_nuclei(image) for image in levels[..., 0]] for levels in estimate]
     return {
-        pairing: Errors(
-            metrics.mean_squared_error(estimate, reference),
-            metrics.peak(reference),
-            metrics.ssim(estimate, reference),
+        key: np.array(
+            [
+                [measure(labels, truth) for labels in levels]
+                for levels, truth in zip(found, expected, strict=True)
+            ]
         )
-        for pairing, (estimate, reference) in pairs.items()
+        for key, measure in (
+            (("nuclei F1", MATCHED), nuclei.f1_score),
+            (("nuclei area error", OF_LARGER), nuclei.area_error),
+        )
     }
 
 
@@ -205,8 +283,9 @@ def image_rows(pairing: Pairing, errors: Errors) -> list[Row]:
       errors: Its errors over all slides.
 
     Returns:
-      Rows of PSNR under three definitions and of SSIM for each level, for all levels together, and,
-      where the end points take part, for the interior levels. Averages keep their values per slide.
+      Rows of every quantity and definition, and of the pooled PSNR, for each level, for all levels
+      together, and, where the end points take part, for the interior levels. Averages keep their
+      values per slide.
     """
     first, count = pairing.first_level, errors.mse.shape[1]
     groups = {str(first + index): slice(index, index + 1) for index in range(count)}
@@ -215,20 +294,23 @@ def image_rows(pairing: Pairing, errors: Errors) -> list[Row]:
         groups[span(1, count - 2)] = slice(1, -1)
     rows = []
     for levels, chosen in groups.items():
-        mse, peak, ssim = (array[:, chosen] for array in errors)
-        pooled = metrics.psnr_from_mse(mse.mean(), peak.max())
-        for quantity, definition, values in (
-            ("PSNR", RANGE_1, metrics.psnr_from_mse(mse, 1.0).mean(axis=1)),
-            ("PSNR", EQ_7, metrics.psnr_from_mse(mse, peak).mean(axis=1)),
-            ("SSIM", RANGE_1, ssim.mean(axis=1)),
-        ):
-            row = make_row(*pairing[:3], levels, quantity, definition, values)
+        for (quantity, definition), values in errors.values.items():
+            of_slides = values[:, chosen].mean(axis=1)
+            row = make_row(*pairing[:3], levels, quantity, definition, of_slides)
             rows.append(row._replace(per_slide=None) if levels.isdigit() else row)
+        pooled = metrics.psnr_from_mse(errors.mse[:, chosen].mean(), errors.peak[:, chosen].max())
         row = make_row(*pairing[:3], levels, "PSNR", POOLED, [pooled])
-        rows.append(row._replace(n=len(mse), per_slide=None))
+        rows.append(row._replace(n=len(errors.mse), per_slide=None))
     return rows
 
 
-def concatenate(batches: Iterable[Errors]) -> Errors:
+def concatenate(batches: Sequence[Errors]) -> Errors:
     """Joins the errors of several batches of slides."""
-    return Errors(*(np.concatenate(arrays) for arrays in zip(*batches, strict=True)))
+    return Errors(
+        np.concatenate([batch.mse for batch in batches]),
+        np.concatenate([batch.peak for batch in batches]),
+        {
+            key: np.concatenate([batch.values[key] for batch in batches])
+            for key in batches[0].values
+        },
+    )

@@ -16,6 +16,9 @@ from linlatent.metrics import Summary, summarise
 RANGE_1 = "per image, range 1"
 EQ_7 = "per image, range = maximum of the target (Eq. 7)"
 POOLED = "pooled, range = maximum of all targets (published code)"
+AFFINE = "per image, range 1, after the best gain and offset"
+MATCHED = "per image, intersection over union above 0.5"
+OF_LARGER = "per image, share of the larger area"
 
 
 class Row(NamedTuple):
@@ -26,7 +29,8 @@ class Row(NamedTuple):
       estimate: What was measured, such as ``deblurred`` or ``untouched input``.
       reference: What it was measured against: ``ground truth``, ``reconstruction`` or nothing.
       levels: Blur level of the input, or the first and last of those averaged over: ``1-7``.
-      quantity: ``PSNR`` (dB), ``SSIM``, ``LDS`` or ``APD``.
+      quantity: ``PSNR`` or ``PSNR, affine`` (dB), ``SSIM``, ``nuclei F1``, ``nuclei area error``,
+        ``LDS`` or ``APD``.
       definition: Which of the definitions of the quantity.
       mean: Mean over slides; None where it is not finite, as PSNR of identical images.
       standard_error: Standard error of that mean over slides, None for one slide and pooled values.
@@ -85,6 +89,23 @@ def one(rows: Sequence[Row], **fields: Any) -> Row:
     """
     (row,) = select(rows, **fields)
     return row
+
+
+def sharp_estimates(rows: Sequence[Row]) -> list[str]:
+    """What was compared with the sharp truth: the baselines in their order, then the network."""
+    chosen = select(rows, section="deblurring", reference="ground truth")
+    names = dict.fromkeys(row.estimate for row in chosen)
+    return sorted(names, key=is_of_network)
+
+
+def is_of_network(estimate: str) -> bool:
+    """Whether an estimate of the sharp plane is the network's, and no baseline's."""
+    return estimate.startswith("deblurred")
+
+
+def baselines_of(rows: Sequence[Row]) -> list[str]:
+    """The baselines that were compared with the sharp truth, in their order."""
+    return [name for name in sharp_estimates(rows) if not is_of_network(name)]
 
 
 def difference(row: Row, other: Row) -> Summary:

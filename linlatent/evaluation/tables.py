@@ -2,37 +2,33 @@
 
 from __future__ import annotations
 
-import itertools
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-from linlatent.evaluation import paper
-from linlatent.evaluation.baselines import BASELINES
+from linlatent.evaluation import deblurring, paper
+from linlatent.evaluation.layout import (
+    MISSING,
+    Table,
+    level_head,
+    markdown_of,
+    number,
+    to_text,
+    value_text,
+)
 from linlatent.evaluation.members import spread
 from linlatent.evaluation.rows import (
     EQ_7,
     POOLED,
     RANGE_1,
     Row,
+    baselines_of,
     one,
     rows_of,
     rows_of_members,
     select,
     span,
 )
-
-MISSING = "–"
-_HEAD_WIDTH = 7
-
-
-class Table(NamedTuple):
-    """A table for people: a title, a line on how to read it, column heads and cells of text."""
-
-    title: str
-    caption: str
-    header: Sequence[str]
-    cells: Sequence[Sequence[str]]
 
 
 def reading_tables(rows: Sequence[Row], conditions: Mapping[str, Any]) -> list[Table]:
@@ -44,10 +40,11 @@ def reading_tables(rows: Sequence[Row], conditions: Mapping[str, Any]) -> list[T
         ``paper_channel`` are used.
 
     Returns:
-      Deblurring per level, reconstruction and synthesis per level, the paper's values beside ours,
-      its Table 1 under each definition, and linearity of the latent space.
+      Deblurring by each of `deblurring.MEASURES`, reconstruction and synthesis per level, the
+      paper's values beside ours, its Table 1 under each definition, and linearity of the latent
+      space.
     """
-    last, spacing = conditions["num_levels"] - 1, conditions["level_spacing_um"]
+    last = conditions["num_levels"] - 1
     everything, interior = span(0, last), span(1, last - 1)
 
     def cell(estimate: str, reference: str, levels: str, quantity: str, section: str) -> str:
@@ -63,21 +60,6 @@ def reading_tables(rows: Sequence[Row], conditions: Mapping[str, Any]) -> list[T
             )
         )
 
-    def heading(level: int) -> str:
-        return f"{level}" if spacing is None else f"{level} ({level * spacing:g} µm)"
-
-    candidates = (*BASELINES, "deblurred")
-    deblurring = [
-        [
-            label,
-            *(cell(name, "ground truth", key, "PSNR", "deblurring") for name in candidates),
-            *(cell(name, "ground truth", key, "SSIM", "deblurring") for name in candidates),
-        ]
-        for label, key in (
-            *((heading(level), str(level)) for level in range(1, last)),
-            (f"mean of {interior}", interior),
-        )
-    ]
     levels = [
         [
             label,
@@ -88,23 +70,13 @@ def reading_tables(rows: Sequence[Row], conditions: Mapping[str, Any]) -> list[T
             cell("synthesised", "ground truth", key, "SSIM", "blur synthesis"),
         ]
         for label, key in (
-            *((heading(level), str(level)) for level in range(last + 1)),
+            *((level_head(level, conditions), str(level)) for level in range(last + 1)),
             (f"mean of {everything}", everything),
             (f"mean of {interior}", interior),
         )
     ]
     return [
-        Table(
-            "Deblurring",
-            "Estimates of the in-focus plane from input b and the blurriest plane, against the true"
-            " in-focus plane. PSNR in dB and SSIM per image, range 1.",
-            [
-                "input b",
-                *(f"{name}, PSNR" for name in candidates),
-                *(f"{name}, SSIM" for name in candidates),
-            ],
-            deblurring,
-        ),
+        *deblurring.by_measure(rows, conditions),
         Table(
             "Reconstruction and blur synthesis",
             "Every level from its own latent (reconstruction), or from the latents of the two end"
@@ -127,18 +99,25 @@ def reading_tables(rows: Sequence[Row], conditions: Mapping[str, Any]) -> list[T
 
 
 def tables_of(results: dict[str, Any]) -> list[Table]:
-    """What `reading_tables` makes of results, and for an ensemble the spread over its members."""
+    """What `reading_tables` makes of results.
+
+    Where baselines have settings, a table of them follows; of an ensemble the spread over members.
+    """
     conditions = results["conditions"]
     tables = reading_tables(rows_of(results), conditions)
+    if results["baseline_settings"]:
+        tables.append(deblurring.settings_table(results["baseline_settings"], conditions))
     members = rows_of_members(results)
-    return [*tables, _spread_table(members, conditions["num_levels"])] if members else tables
+    if members:
+        tables.append(_spread_table(members, conditions["num_levels"]))
+    return tables
 
 
 def format_table(results: dict[str, Any]) -> str:
     """The results for a console: what `tables_of` makes of them, under their conditions."""
     tables = tables_of(results)
     conditions = textwrap.fill(_conditions_line(results["conditions"]), 100)
-    return "\n\n".join([conditions, *map(_to_text, tables)])
+    return "\n\n".join([conditions, *map(to_text, tables)])
 
 
 def to_markdown(results: dict[str, Any]) -> str:
@@ -147,14 +126,6 @@ def to_markdown(results: dict[str, Any]) -> str:
     for table in tables_of(results):
         blocks += [f"## {table.title}", table.caption, markdown_of(table)]
     return "\n\n".join(blocks) + "\n"
-
-
-def markdown_of(table: Table) -> str:
-    """The head and the cells of a table in Markdown."""
-    rule = ["---", *["---:"] * (len(table.header) - 1)]
-    return "\n".join(
-        "| " + " | ".join(cells) + " |" for cells in (table.header, rule, *table.cells)
-    )
 
 
 def readable(conditions: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -202,7 +173,7 @@ def _definitions_table(rows: Sequence[Row], everything: str, interior: str) -> T
         ("blur synthesis", "synthesised", "ground truth", interior),
         ("deblurring", "deblurred", "reconstruction", interior),
         ("deblurring", "deblurred", "ground truth", interior),
-        *(("deblurring", name, "ground truth", interior) for name in BASELINES),
+        *(("deblurring", name, "ground truth", interior) for name in baselines_of(rows)),
     ]
     return Table(
         "The four PSNRs of the paper's Table 1, under each definition",
@@ -257,7 +228,7 @@ def _spread_table(members: Sequence[Sequence[Row]], num_levels: int) -> Table:
             [
                 each.name,
                 *(
-                    MISSING if value is None else f"{value:.{_DIGITS[each.quantity]}f}"
+                    value_text(value, each.quantity)
                     for value in (each.mean, each.standard_deviation)
                 ),
                 str(each.n),
@@ -267,42 +238,8 @@ def _spread_table(members: Sequence[Sequence[Row]], num_levels: int) -> Table:
     )
 
 
-_DIGITS = {"PSNR": 2, "SSIM": 3, "LDS": 4, "APD": 4}
-
-
-def number(row: Row) -> str:
-    """A mean with its standard error, in decimals that suit its quantity."""
-    if row.mean is None:
-        return MISSING
-    digits = _DIGITS[row.quantity]
-    if row.standard_error is None:
-        return f"{row.mean:.{digits}f}"
-    return f"{row.mean:.{digits}f} ± {row.standard_error:.{digits}f}"
-
-
 def _difference(ours: float | None, theirs: float | None, digits: int) -> str:
     return MISSING if ours is None or theirs is None else f"{ours - theirs:+.{digits}f}"
-
-
-def _to_text(table: Table) -> str:
-    widths = [
-        max(_HEAD_WIDTH, *(len(line[column]) for line in table.cells))
-        for column in range(len(table.header))
-    ]
-    heads = [
-        textwrap.wrap(head, width, break_long_words=False) or [""]
-        for head, width in zip(table.header, widths, strict=True)
-    ]
-    lines = [*itertools.zip_longest(*heads, fillvalue=""), *table.cells]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(widths))]
-    aligned = [
-        "  ".join(
-            text.ljust(width) if column == 0 else text.rjust(width)
-            for column, (text, width) in enumerate(zip(line, widths, strict=True))
-        )
-        for line in lines
-    ]
-    return "\n".join([table.title, *aligned])
 
 
 def _conditions_line(conditions: Mapping[str, Any]) -> str:

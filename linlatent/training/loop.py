@@ -15,7 +15,7 @@ from etils import epath
 from jax.sharding import Mesh, NamedSharding
 from ml_collections import ConfigDict
 
-from linlatent import checkpoints, devices, inference, model
+from linlatent import checkpoints, devices, inference, networks
 from linlatent import config as configuration
 from linlatent.data import (
     TRIPLETS,
@@ -61,8 +61,9 @@ def train(config: ConfigDict, workdir: epath.PathLike) -> TrainState:
     with devices.first_process_first("data"):  # It generates or downloads what is not there yet.
         source = open_source(config.data.source, **config.data[config.data.source])
     table = TRIPLETS[config.triplets](source.num_levels)
-    recipe = _recipe(config, table if config.batching == "stack" else (Triplet(0, 1, 2),))
     schedule = _schedule(config, source, table)
+    triplets = table if config.batching == "stack" else (Triplet(0, 1, 2),)
+    recipe = _recipe(config, triplets, schedule)
     mesh = devices.mesh()
     _check_batch_size(config.batch_size, mesh)
 
@@ -77,7 +78,7 @@ def train(config: ConfigDict, workdir: epath.PathLike) -> TrainState:
             return state
         _announce(workdir, config, source, schedule, first_step)
         step = compiled_step(recipe, state, mesh, num_models=config.num_models)
-        validate = _validation(source, config, _recipe(config, table), mesh)
+        validate = _validation(source, config, _recipe(config, table, schedule), mesh)
         with (
             # A reader that outlives its training keeps the interpreter from ending.
             contextlib.closing(_batches(config, source, table, first_step)) as batches,
@@ -104,7 +105,8 @@ def train(config: ConfigDict, workdir: epath.PathLike) -> TrainState:
     return state
 
 
-def _recipe(config: ConfigDict, triplets: tuple[Triplet, ...]) -> Recipe:
+def _recipe(config: ConfigDict, triplets: tuple[Triplet, ...], schedule: Schedule) -> Recipe:
+    moves = schedule.last_step // config.accumulate
     return Recipe(
         objective=config.objective,
         criterion=config.criterion,
@@ -114,6 +116,7 @@ def _recipe(config: ConfigDict, triplets: tuple[Triplet, ...]) -> Recipe:
         joint_statistics=config.batching == "stack",
         accumulate=config.accumulate,
         dtype=config.dtype,
+        decay_steps=moves if config.schedule == "cosine" else None,
     )
 
 
@@ -154,7 +157,12 @@ def _first_state(
     def create() -> TrainState:
         seeds = range(config.seed, config.seed + config.num_models)
         return stack_members(
-            [create_state(seed, config.model.widths, recipe.optimiser) for seed in seeds]
+            [
+                create_state(
+                    seed, config.model.widths, recipe.optimiser, network=config.model.network
+                )
+                for seed in seeds
+            ]
         )
 
     like = jax.eval_shape(create)
@@ -199,6 +207,7 @@ def _batches(
         triplets=table,
         batching=config.batching,
         crop_size=config.data.crop_size,
+        crops=config.data.crops,
         normalisation=config.data.normalisation,
         batch_size=config.batch_size,
         seed=config.seed,
@@ -232,6 +241,11 @@ def _borrowed(config: ConfigDict, recipe: Recipe) -> TrainState:
             f"config.init_from: {config.init_from} holds {other.config.num_models} networks,"
             f" config.num_models is {config.num_models}"
         )
+    if other.config.model.network != config.model.network:
+        raise ValueError(
+            f"config.init_from: the network of {config.init_from} is"
+            f" {other.config.model.network!r}, config.model.network is {config.model.network!r}"
+        )
     if tuple(other.config.model.widths) != tuple(config.model.widths):
         raise ValueError(
             f"config.init_from: the network of {config.init_from} has widths"
@@ -253,7 +267,7 @@ def _rest_of(state: TrainState) -> dict[str, Any]:
 
 def _validation(
     source: StackSource, config: ConfigDict, recipe: Recipe, mesh: Mesh
-) -> Callable[[model.Variables], dict[str, float]]:
+) -> Callable[[networks.Variables], dict[str, float]]:
     """Makes what measures a network on the validation split.
 
     It returns the means of the objective and its terms, exact for any batch size; those of an
@@ -261,7 +275,7 @@ def _validation(
     """
     step = compiled_validation_step(recipe, devices.replicated(mesh), num_models=config.num_models)
 
-    def validate(variables: model.Variables) -> dict[str, float]:
+    def validate(variables: networks.Variables) -> dict[str, float]:
         sums: dict[str, float] = {}
         for rows in _validation_batches(source, config, recipe.triplets, mesh):
             batch, mask = devices.assemble(rows, mesh)

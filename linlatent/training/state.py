@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import flax
@@ -9,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from linlatent import model
+from linlatent import networks
 
 
 @flax.struct.dataclass
@@ -25,15 +26,20 @@ class TrainState:
     """
 
     step: jax.Array
-    variables: model.Variables
+    variables: networks.Variables
     optimiser: optax.OptState
 
 
 def create_state(
-    seed: int, widths: Sequence[int], optimiser: optax.GradientTransformation
+    seed: int,
+    widths: Sequence[int],
+    optimiser: optax.GradientTransformation,
+    *,
+    network: str = "paper",
 ) -> TrainState:
-    """Initialises a network and its optimiser from a seed."""
-    variables = jax.jit(model.init, static_argnums=1)(jax.random.key(seed), tuple(widths))
+    """Initialises a network of `networks.NETWORKS` and its optimiser from a seed."""
+    init = functools.partial(networks.init, network=network, widths=tuple(widths))
+    variables = jax.jit(init)(jax.random.key(seed))
     return state_of(variables, optimiser)
 
 
@@ -44,7 +50,7 @@ def stack_members(members: Sequence[TrainState]) -> TrainState:
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *members)
 
 
-def state_of(variables: model.Variables, optimiser: optax.GradientTransformation) -> TrainState:
+def state_of(variables: networks.Variables, optimiser: optax.GradientTransformation) -> TrainState:
     """Makes the state in which given weights start their training, at step 0."""
     return TrainState(
         step=jnp.zeros((), jnp.int32),

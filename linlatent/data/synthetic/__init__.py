@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
 from linlatent.data.stack import SPLITS, StackSource
@@ -19,12 +21,14 @@ def open_source(*, config: str = "w1", data_dir: str | None = None) -> StackSour
         ``~/tensorflow_datasets``).
 
     Returns:
-      The source; its stacks are ``(9, height, width)`` uint16, levels 4 µm apart.
+      The source; its stacks are ``(9, height, width)`` uint16, levels 4 µm apart. Cells lie
+      at several heights; its PSFs are those of a point at height 0, the nominal plane.
 
     Raises:
       ValueError: If the config is unknown.
     """
     # TFDS is slow to import, and who only deblurs does without it.
+    from linlatent.data.defocus import level_psfs
     from linlatent.data.synthetic.slides import LEVEL_SPACING_UM, NUM_LEVELS
     from linlatent.data.synthetic.synthetic import Synthetic
 
@@ -56,4 +60,5 @@ def open_source(*, config: str = "w1", data_dir: str | None = None) -> StackSour
         slide_ids=slide_ids,
         read_stack=read_stack,
         level_spacing_um=LEVEL_SPACING_UM,
+        psfs=functools.partial(level_psfs, NUM_LEVELS, LEVEL_SPACING_UM),
     )

@@ -1,0 +1,25 @@
+"""The recommended model: content and blur apart, trained to deblur, on the embedded data.
+
+Command:  python main.py --config=configs/sharp.py --workdir=DIR --mode=train_and_evaluate
+"""
+
+import ml_collections
+
+from configs import default
+
+
+def get_config() -> ml_collections.ConfigDict:
+    """The separated network on the triplets that deblurring meets, in random crops."""
+    config = default.get_config()
+    config.model.network = "separated"
+    config.model.widths = (32, 48, 64, 96, 128)
+    config.objective = "separated"
+    config.criterion = "rmse"
+    config.triplets = "spanning"
+    config.batch_size = 4
+    config.learning_rate = 1e-3
+    config.schedule = "cosine"
+    config.num_steps = 2600
+    config.validate_every_steps = 400
+    config.data.crops = "random"
+    return config

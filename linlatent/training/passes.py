@@ -1,0 +1,145 @@
+"""The passes of a batch through the network, and what the objectives look at of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from linlatent import latent, losses, networks, separated
+from linlatent.training.recipe import Recipe
+
+Batch = Mapping[str, Any]
+Apply = Callable[[networks.Variables, Any], tuple[Any, Any]]
+
+
+def run(
+    variables: networks.Variables, batch: Batch, recipe: Recipe, *, encode: Apply, decode: Apply
+) -> tuple[losses.Outputs, dict[str, Any]]:
+    """Runs the passes that the objective needs.
+
+    Args:
+      variables: The network.
+      batch: As in `step.train_step`.
+      recipe: The objective and the table of triplets.
+      encode: From the variables and planes ``(P, B, H, W, 1)`` to their latents ``(P, B, ...)`` and
+        the moments of the pass.
+      decode: Its counterpart.
+
+    Returns:
+      The outputs, and for each half of the network the BatchNorm moments of its passes, stacked.
+    """
+    extrapolates = "extrapolation" in losses.OBJECTIVES[recipe.objective]
+    passes = _with_extrapolation if extrapolates else _of_the_paper
+    return passes(variables, batch, recipe, encode=encode, decode=decode)
+
+
+def _of_the_paper(
+    variables: networks.Variables, batch: Batch, recipe: Recipe, *, encode: Apply, decode: Apply
+) -> tuple[losses.Outputs, dict[str, Any]]:
+    """The paper's objectives, in the published order of passes: a, c, interpolation, b."""
+    terms = losses.OBJECTIVES[recipe.objective]
+    planes = jnp.moveaxis(batch["planes"], 1, 0)
+    first, middle, last = (jnp.array(column) for column in zip(*recipe.triplets, strict=True))
+    endpoints = jnp.array(recipe.endpoints)
+    position = jnp.zeros(planes.shape[0], jnp.int32).at[endpoints].set(jnp.arange(endpoints.size))
+
+    z, moments = encode(variables, planes[endpoints])
+    encoder_moments = [moments]
+    interpolated = latent.interpolate(z[position[first]], z[position[last]], batch["alpha"].T)
+
+    to_decode = [z, interpolated] if "interpolation" in terms else [z]
+    decoded, moments = decode(variables, jnp.concatenate(to_decode))
+    decoder_moments = [moments]
+
+    z_b = z[:0]
+    if "latent" in terms:
+        if recipe.midpoints:
+            midpoints = jnp.array(recipe.midpoints)
+            z_midpoints, moments = encode(variables, planes[midpoints])
+            encoder_moments.append(moments)
+            # The published code also decodes b. No term looks at it, but BatchNorm remembers it.
+            _, moments = decode(variables, jax.lax.stop_gradient(z_midpoints))
+            decoder_moments.append(moments)
+            z = jnp.concatenate([z, z_midpoints])
+            position = position.at[midpoints].set(endpoints.size + jnp.arange(midpoints.size))
+        z_b = z[position[middle]]
+
+    outputs = losses.Outputs(
+        endpoints=planes[endpoints],
+        reconstructions=decoded[: endpoints.size],
+        endpoint_weights=_endpoint_weights(recipe),
+        targets=planes[middle],
+        interpolated=interpolated,
+        syntheses=decoded[endpoints.size :],
+        latents=z_b,
+    )
+    statistics = {
+        "encoder": jax.tree.map(lambda *m: jnp.concatenate(m), *encoder_moments),
+        "decoder": jax.tree.map(lambda *m: jnp.concatenate(m), *decoder_moments),
+    }
+    return outputs, statistics
+
+
+def _with_extrapolation(
+    variables: networks.Variables, batch: Batch, recipe: Recipe, *, encode: Apply, decode: Apply
+) -> tuple[losses.Outputs, dict[str, Any]]:
+    """All planes are encoded and decoded, and with them what lies between and beyond them."""
+    planes, alpha = jnp.moveaxis(batch["planes"], 1, 0), batch["alpha"].T
+    first, middle, last = (jnp.array(column) for column in zip(*recipe.triplets, strict=True))
+
+    z, encoder_moments = encode(variables, planes)
+    za, zb, zc = (_take(z, levels) for levels in (first, middle, last))
+    between = latent.interpolate(za, zc, alpha)
+    beyond = networks.of(variables).anchored(latent.extrapolate(zb, zc, alpha), zb)
+    together = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), z, between, beyond)
+    decoded, decoder_moments = decode(variables, together)
+    count = len(recipe.triplets)
+    reconstructions, syntheses, sharpened = jnp.split(decoded, [len(planes), len(planes) + count])
+
+    outputs = losses.Outputs(
+        endpoints=planes,
+        reconstructions=reconstructions,
+        endpoint_weights=_plane_weights(recipe, len(planes)),
+        targets=planes[middle],
+        interpolated=planes[:0],
+        syntheses=syntheses,
+        latents=planes[:0],
+        sharper=planes[first],
+        extrapolations=planes[middle] + (sharpened - reconstructions[middle]),
+    )
+    if isinstance(z, separated.Latent):
+        outputs = _with_contents_and_blurs(outputs, (za, zb, zc), alpha)
+    return outputs, {"encoder": encoder_moments, "decoder": decoder_moments}
+
+
+def _with_contents_and_blurs(
+    outputs: losses.Outputs, latents: tuple[separated.Latent, ...], alpha: jax.Array
+) -> losses.Outputs:
+    """Adds what the terms of a separated latent look at; a is in focus, c the blurriest plane."""
+    blurs = [jnp.mean(z.blur, axis=(-3, -2, -1)) / separated.BLURRIEST for z in latents]
+    return dataclasses.replace(
+        outputs,
+        contents=jnp.stack([z.content for z in latents]),
+        blurs=jnp.stack(blurs),
+        true_blurs=jnp.stack([jnp.zeros_like(alpha), 1 - alpha, jnp.ones_like(alpha)]),
+    )
+
+
+def _take(z: latent.Latent, levels: jax.Array) -> latent.Latent:
+    return jax.tree.map(lambda leaf: leaf[levels], z)
+
+
+def _endpoint_weights(recipe: Recipe) -> jax.Array:
+    counts = Counter(plane for a, _, c in recipe.triplets for plane in (a, c))
+    return jnp.array([counts[plane] / (2 * len(recipe.triplets)) for plane in recipe.endpoints])
+
+
+def _plane_weights(recipe: Recipe, num_planes: int) -> jax.Array:
+    counts = Counter(plane for triplet in recipe.triplets for plane in triplet)
+    total = 3 * len(recipe.triplets)
+    return jnp.array([counts[plane] / total for plane in range(num_planes)])

@@ -1,0 +1,29 @@
+"""Puts the network of a workdir among those that come with linlatent.
+
+    python scripts/ship_weights.py WORKDIR NAME
+
+It writes ``linlatent/weights/NAME/params.npz`` and ``config.json``; what the network was trained on
+and where it fails, ``linlatent/weights/README.md`` has to say.
+"""
+
+import sys
+
+import linlatent
+from linlatent import shipped
+
+
+def main(workdir: str, name: str) -> None:
+    """Copies the best checkpoint of a workdir."""
+    params, config, step = linlatent.load(workdir)
+    for source in ("synthetic", "bbbc006", "folder", "in_focus"):
+        for field in ("data_dir", "manual_dir", "path"):
+            if field in config.data[source]:
+                config.data[source][field] = None
+    shipped.write(name, params, step, config.to_json())
+    print(shipped.folder(name))
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit("usage: python scripts/ship_weights.py WORKDIR NAME")
+    main(*sys.argv[1:])
