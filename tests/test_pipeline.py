@@ -424,7 +424,9 @@ batches = data.train_batches(source, triplets=data.midpoint_triplets(3), batchin
                              crop_size=32, normalisation="plane", batch_size=2, seed=0)
 next(batches)
 """
-    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    result = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=120
+    )
     assert result.returncode == 0
     assert "Traceback" not in result.stderr
     assert "Error" not in result.stderr

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import weakref
 from collections.abc import Generator, Sequence
 from typing import Any
 
@@ -15,6 +17,15 @@ READERS = 4
 """How many slides to read at once."""
 
 _THREADS = 4
+
+_streams: weakref.WeakSet[Generator[Any, None, None]] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_streams() -> None:
+    """Ends abandoned streams while their threads can still run Python, lest they wait for ever."""
+    for stream in list(_streams):
+        stream.close()
 
 
 class Reader:
@@ -54,6 +65,11 @@ class Reader:
 
     def iterate(self, dataset: tf.data.Dataset) -> Generator[Any, None, None]:
         """Iterates over a data set whose stacks were read here; raises what went wrong."""
+        stream = self._iterate(dataset)
+        _streams.add(stream)
+        return stream
+
+    def _iterate(self, dataset: tf.data.Dataset) -> Generator[Any, None, None]:
         options = tf.data.Options()
         options.deterministic = True
         options.threading.private_threadpool_size = _THREADS
