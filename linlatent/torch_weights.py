@@ -111,10 +111,16 @@ def export_torch(workdir: epath.PathLike, path: str | pathlib.Path, *, member: i
       FileExistsError: If the file exists.
       FileNotFoundError: If the workdir holds no model, or the file's folder is missing.
       ModuleNotFoundError: If torch is not installed.
-      ValueError: If there is no such member.
+      ValueError: If there is no such member, or the network is not the paper's.
     """
     torch = _torch()
-    state_dict = to_state_dict(inference.load(workdir, member=member).params)
+    params, config, _ = inference.load(workdir, member=member)
+    if config.model.network != "paper":
+        raise ValueError(
+            f"{workdir}: a network {config.model.network!r} is unknown to the published code;"
+            " expected config.model.network='paper'"
+        )
+    state_dict = to_state_dict(params)
     with pathlib.Path(path).open("xb") as file:
         torch.save({name: torch.from_numpy(array) for name, array in state_dict.items()}, file)
 

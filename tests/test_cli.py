@@ -78,8 +78,12 @@ def test_a_mistake_ends_in_one_message(tmp_path):
     pytest.importorskip("torch", reason="torch is not installed (the extra 'torch')")
     nowhere = str(tmp_path / "nowhere")
     assert failure_of("export-torch", nowhere, "--out", str(tmp_path / "w.pt")).startswith(
-        f"error: {nowhere}/config.json: no such file"
+        f"error: {nowhere}: no such folder"
     )
+    assert "a network 'separated' is unknown to the published code" in failure_of(
+        "export-torch", "w1-sharp", "--out", str(tmp_path / "w.pt")
+    )
+    assert not (tmp_path / "w.pt").exists()
     assert nowhere in failure_of(
         "import-torch", nowhere, "--out", str(tmp_path / "w"), "--objective", "direct"
     )
