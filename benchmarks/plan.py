@@ -8,6 +8,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from benchmarks.flops import training_flops
+from benchmarks.workload import WARM_UPS
+
+_RUNS = WARM_UPS + 1
+"""Those of a repeat, with the ones that do not count."""
 
 TRIPLETS = "linlatent, triplets"
 STACKS = "linlatent, stacks"
@@ -182,7 +186,7 @@ def training(scale: Scale, objective: str, batch: int) -> list[Job]:
             return Job(row, module, "train", arguments, scale.linen_repeats, seconds, 15)
         return Job(
             *(row, module, "train", arguments, scale.repeats[batch]),
-            seconds=3 * seconds,
+            seconds=_RUNS * seconds,
             seconds_to_ready=seconds_to_ready + seconds,
             keeps_memory=keeps_memory,
         )
@@ -230,7 +234,7 @@ def products(scale: Scale) -> list[Job]:
             function="product",
             arguments={"side": side},
             repeats=scale.other_repeats,
-            seconds=6 * side**3 / 1.5e11,
+            seconds=_RUNS * 2 * side**3 / 1.5e11,
             seconds_to_ready=3,
         )
         for side in scale.matrix_sides
@@ -247,7 +251,7 @@ def deblurring(scale: Scale, what: str, images: Mapping[str, int]) -> list[Job]:
             function="deblur",
             arguments={**images, "widths": scale.widths, **extra},
             repeats=scale.other_repeats,
-            seconds=1.5,
+            seconds=_RUNS * 0.5,
             seconds_to_ready=seconds_to_ready,
         )
 

@@ -21,15 +21,11 @@ import sys
 import time
 from typing import Any, TextIO
 
-from benchmarks.workload import NotAvailable
+from benchmarks.workload import WARM_UPS, NotAvailable
 from linlatent import devices
 
 PAUSE = 0.3
 """Seconds after a repeat in which XLA gives back memory, lest the next competitor feel it."""
-
-
-WARM_UPS = 2
-"""Runs after a pause that do not count: in the first two, memory that is kept comes anew."""
 
 
 def main() -> None:

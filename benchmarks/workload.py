@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+WARM_UPS = 2
+"""Runs after a pause that do not count: in the first two, memory that is kept comes anew."""
+
 
 class Workload(NamedTuple):
     """Work on data of its own, compiled where it can be ahead of time.

@@ -239,7 +239,7 @@ def read(workdir: epath.PathLike) -> ConfigDict:
 def _with_younger_fields(config: ConfigDict) -> ConfigDict:
     """Adds the fields that older workdirs do not have, with the values they were trained with."""
     for group, fields in (
-        (config, {"num_models": 1, "schedule": "constant"}),
+        (config, {"num_models": 1, "schedule": "constant", "dtype": "float32"}),
         (config.model, {"network": "paper"}),
         (config.data, {"crops": "ten"}),
     ):

@@ -33,8 +33,7 @@ def downsample(x: jax.Array, kernel: jax.Array) -> jax.Array:
     Returns:
       ``(N, H / 2, W / 2, O)``, as PyTorch's ``Conv2d(I, O, 3, stride=2, padding=1)`` without bias.
     """
-    kernel = kernel.astype(x.dtype)
-    return lax.conv_general_dilated(x, kernel, (2, 2), _PADDING, dimension_numbers=_LAYOUT)
+    return _convolution(x, kernel, stride=2)
 
 
 @jax.custom_vjp
@@ -109,8 +108,14 @@ def filter_channels(x: jax.Array, kernel: jax.Array) -> jax.Array:
     Returns:
       ``(N, H, W, O)`` like x, as PyTorch's ``Conv2d(I, O, 3, padding=1)`` without bias.
     """
+    return _convolution(x, kernel, stride=1)
+
+
+def _convolution(x: jax.Array, kernel: jax.Array, *, stride: int) -> jax.Array:
     kernel = kernel.astype(x.dtype)
-    return lax.conv_general_dilated(x, kernel, (1, 1), _PADDING, dimension_numbers=_LAYOUT)
+    return lax.conv_general_dilated(
+        x, kernel, (stride, stride), _PADDING, dimension_numbers=_LAYOUT
+    )
 
 
 def _product(a: jax.Array, b: jax.Array) -> jax.Array:
@@ -145,31 +150,17 @@ def _neighbourhoods(x: jax.Array, stride: int) -> jax.Array:
     return jnp.concatenate(taps, axis=-1).reshape(-1, 9 * channels)
 
 
-def _downsample_weight_gradient(x: jax.Array, y: jax.Array) -> jax.Array:
-    """Gradient of ``<downsample(x, k), y>`` with respect to the kernel ``(3, 3, I, O)``."""
+def _weight_gradient(x: jax.Array, y: jax.Array, *, stride: int) -> jax.Array:
+    """Gradient of ``<_convolution(x, k, stride), y>`` with respect to the kernel (3, 3, I, O)."""
+    many_inputs = x.shape[-1] >= y.shape[-1]
     return lax.platform_dependent(
         x,
         y,
-        cpu=_weight_gradient_on_cpu,
-        default=functools.partial(_weight_gradient_as_convolution, stride=2),
+        cpu=_weight_gradient_by_taps
+        if stride == 2 and many_inputs
+        else functools.partial(_weight_gradient_as_product, stride=stride),
+        default=functools.partial(_weight_gradient_as_convolution, stride=stride),
     )
-
-
-def _filter_weight_gradient(x: jax.Array, y: jax.Array) -> jax.Array:
-    """Gradient of ``<filter_channels(x, k), y>`` with respect to the kernel ``(3, 3, I, O)``."""
-    return lax.platform_dependent(
-        x,
-        y,
-        cpu=functools.partial(_weight_gradient_as_product, stride=1),
-        default=functools.partial(_weight_gradient_as_convolution, stride=1),
-    )
-
-
-def _weight_gradient_on_cpu(x: jax.Array, y: jax.Array) -> jax.Array:
-    few_inputs = x.shape[-1] < y.shape[-1]
-    if few_inputs:
-        return _weight_gradient_as_product(x, y, stride=2)
-    return _weight_gradient_by_taps(x, y)
 
 
 def _weight_gradient_as_product(x: jax.Array, y: jax.Array, *, stride: int) -> jax.Array:
@@ -199,10 +190,8 @@ def _weight_gradient_by_taps(x: jax.Array, y: jax.Array) -> jax.Array:
 def _weight_gradient_as_convolution(x: jax.Array, y: jax.Array, *, stride: int) -> jax.Array:
     kernel = jax.ShapeDtypeStruct((3, 3, x.shape[-1], y.shape[-1]), x.dtype)
 
-    def convolution_of(k: jax.Array) -> jax.Array:
-        return lax.conv_general_dilated(x, k, (stride, stride), _PADDING, dimension_numbers=_LAYOUT)
-
-    return jax.linear_transpose(convolution_of, kernel)(y)[0].astype(jnp.float32)
+    of_kernel = functools.partial(_convolution, x, stride=stride)
+    return jax.linear_transpose(of_kernel, kernel)(y)[0].astype(jnp.float32)
 
 
 def _downsample_forward(x, kernel):
@@ -211,7 +200,7 @@ def _downsample_forward(x, kernel):
 
 def _downsample_backward(residuals, gradient):
     x, kernel = residuals
-    return upsample(gradient, kernel), _downsample_weight_gradient(x, gradient)
+    return upsample(gradient, kernel), _weight_gradient(x, gradient, stride=2)
 
 
 def _upsample_forward(y, kernel):
@@ -220,7 +209,7 @@ def _upsample_forward(y, kernel):
 
 def _upsample_backward(residuals, gradient):
     y, kernel = residuals
-    return downsample(gradient, kernel), _downsample_weight_gradient(gradient, y)
+    return downsample(gradient, kernel), _weight_gradient(gradient, y, stride=2)
 
 
 def _filter_forward(x, kernel):
@@ -229,7 +218,7 @@ def _filter_forward(x, kernel):
 
 def _filter_backward(residuals, gradient):
     x, kernel = residuals
-    return filter_channels(gradient, _turned(kernel)), _filter_weight_gradient(x, gradient)
+    return filter_channels(gradient, _turned(kernel)), _weight_gradient(x, gradient, stride=1)
 
 
 filter_channels.defvjp(_filter_forward, _filter_backward)

@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import jax
-import jax.numpy as jnp
 
 from linlatent import latent, networks, separated, shipped
 
@@ -96,7 +95,7 @@ def deblur(
     sharper = decode(params, networks.of(params).anchored(za, zb))
     if anchor.shape != sharper.shape:
         raise ValueError(f"anchor must be x_b, of shape {sharper.shape}; got {anchor.shape}")
-    return jnp.clip(anchor + (sharper - decode(params, zb)), 0, 1)
+    return latent.anchor(anchor, sharper, decode(params, zb))
 
 
 def deblur_single(params: networks.Variables, xb: jax.Array) -> jax.Array:
@@ -122,7 +121,7 @@ def deblur_single(params: networks.Variables, xb: jax.Array) -> jax.Array:
             " this one is the paper's, which needs a blurrier image, see deblur"
         )
     zb = encode(params, xb)
-    return jnp.clip(xb + (decode(params, separated.in_focus(zb)) - decode(params, zb)), 0, 1)
+    return latent.anchor(xb, decode(params, separated.in_focus(zb)), decode(params, zb))
 
 
 def load(workdir: epath.PathLike, *, member: int = 0) -> Model:

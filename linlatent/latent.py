@@ -66,6 +66,20 @@ def extrapolate(zb: Latent, zc: Latent, alpha: jax.typing.ArrayLike) -> Latent:
     return jax.tree.map(combine, zb, zc)
 
 
+def anchor(xb: jax.Array, sharper: jax.Array, own: jax.Array) -> jax.Array:
+    """Changes an image as a network changes its own picture of it.
+
+    Args:
+      xb: The image itself, in [0, 1].
+      sharper: What the network makes of it, of the same shape.
+      own: Its picture of xb as it is, likewise.
+
+    Returns:
+      ``xb + (sharper - own)``, clipped to [0, 1]; xb to the bit where the two pictures are one.
+    """
+    return jnp.clip(xb + (sharper - own), 0, 1)
+
+
 def check_alpha(alpha: jax.typing.ArrayLike) -> None:
     """Raises `ValueError` unless alpha lies in (0, 1]; a traced alpha cannot be looked at."""
     if isinstance(alpha, jax.core.Tracer):

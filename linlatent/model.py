@@ -185,7 +185,7 @@ def encode(variables: Variables, x: jax.Array) -> jax.Array:
       ValueError: If the images are not ``(N, H, W, 1)`` with sides divisible by s.
     """
     check_images(x, stride=2 ** len(widths_of(variables)))
-    return _in_evaluation(Encoder(widths_of(variables)), _half(variables, "encoder"), x)
+    return _in_evaluation(Encoder(widths_of(variables)), half(variables, "encoder"), x)
 
 
 def decode(variables: Variables, z: jax.Array) -> jax.Array:
@@ -195,7 +195,7 @@ def decode(variables: Variables, z: jax.Array) -> jax.Array:
       ValueError: If the latents do not have the network's number of channels.
     """
     _check_latents(z, channels=widths_of(variables)[-1])
-    return _in_evaluation(Decoder(widths_of(variables)), _half(variables, "decoder"), z)
+    return _in_evaluation(Decoder(widths_of(variables)), half(variables, "decoder"), z)
 
 
 def encode_in_training(
@@ -213,14 +213,14 @@ def encode_in_training(
       The latents ``(P, B, h, w, C)``, and the moments with a leading axis over 1 or P passes, all
       float32.
     """
-    return _in_training(Encoder(widths_of(variables)), _half(variables, "encoder"), x, joint, dtype)
+    return _in_training(Encoder(widths_of(variables)), half(variables, "encoder"), x, joint, dtype)
 
 
 def decode_in_training(
     variables: Variables, z: jax.Array, *, joint: bool = False, dtype: str = "float32"
 ) -> tuple[jax.Array, Statistics]:
     """Decodes latents ``(P, B, h, w, C)`` to planes ``(P, B, H, W, 1)``, likewise."""
-    return _in_training(Decoder(widths_of(variables)), _half(variables, "decoder"), z, joint, dtype)
+    return _in_training(Decoder(widths_of(variables)), half(variables, "decoder"), z, joint, dtype)
 
 
 def _in_evaluation(network: nn.Module, variables: Variables, batch: jax.Array) -> jax.Array:
@@ -290,8 +290,9 @@ def _per_channel(values: jax.Array) -> jax.Array:
     return values.reshape(1, 1, 1, -1)
 
 
-def _half(variables: Variables, half: str) -> dict[str, Any]:
-    return {collection: variables[collection][half] for collection in ("params", "batch_stats")}
+def half(variables: Variables, name: str) -> dict[str, Any]:
+    """The variables of the ``encoder`` or the ``decoder`` alone."""
+    return {collection: halves[name] for collection, halves in variables.items()}
 
 
 def check_images(x: jax.Array, *, stride: int) -> None:

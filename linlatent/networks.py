@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import ModuleType
-from typing import Any
 
 import jax
 
 from linlatent import latent, model, separated
 
-Variables = Mapping[str, Any]
+Variables = model.Variables
 
 NETWORKS: Mapping[str, ModuleType] = {"paper": model, "separated": separated}
 

@@ -14,7 +14,7 @@ phases of the image's pixels, in half the resolution.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
 import jax
@@ -32,8 +32,6 @@ BLURRIEST = 8.0
 NEGATIVE_SLOPE = 0.1
 _WINDOW = 7
 """Side of the neighbourhood that one blur is taken of, in pixels of the coarsest layer."""
-
-Variables = Mapping[str, Any]
 
 
 class Latent(NamedTuple):
@@ -159,7 +157,7 @@ class Decoder(nn.Module):
         return _from_phases(Mix(4, gain=0.25, name="phases")(_activate(x))).astype(jnp.float32)
 
 
-def init(key: jax.Array, widths: Sequence[int]) -> Variables:
+def init(key: jax.Array, widths: Sequence[int]) -> model.Variables:
     """Draws the weights of a network (He et al., ICCV 2015), all float32.
 
     Args:
@@ -177,14 +175,14 @@ def init(key: jax.Array, widths: Sequence[int]) -> Variables:
     return {"params": {"encoder": encoder["params"], "decoder": decoder["params"]}}
 
 
-def widths_of(variables: Variables) -> tuple[int, ...]:
+def widths_of(variables: model.Variables) -> tuple[int, ...]:
     """Reads the encoder widths off the shapes of the variables."""
     layers = variables["params"]["encoder"]
     downsampled = [layers[f"down_{i}"] for i in range(1, len(layers)) if f"down_{i}" in layers]
     return tuple(layer["bias"].shape[0] for layer in (layers["phases"], *downsampled))
 
 
-def encode(variables: Variables, x: jax.Array) -> Latent:
+def encode(variables: model.Variables, x: jax.Array) -> Latent:
     """Encodes images ``(N, H, W, 1)`` in [0, 1] to a `Latent`.
 
     Raises:
@@ -194,10 +192,10 @@ def encode(variables: Variables, x: jax.Array) -> Latent:
     widths = widths_of(variables)
     model.check_images(x, stride=2 ** len(widths))
     network = Encoder(widths)
-    return cast(Latent, network.apply(_half(variables, "encoder"), x.astype(jnp.float32)))
+    return cast(Latent, network.apply(model.half(variables, "encoder"), x.astype(jnp.float32)))
 
 
-def decode(variables: Variables, z: Latent) -> jax.Array:
+def decode(variables: model.Variables, z: Latent) -> jax.Array:
     """Shows the content of latents at their blur: images ``(N, H, W, 1)`` float32 in [0, 1].
 
     Raises:
@@ -205,11 +203,11 @@ def decode(variables: Variables, z: Latent) -> jax.Array:
     """
     _check_latent(z)
     network = Decoder(widths_of(variables)[:3])
-    return jnp.clip(cast(jax.Array, network.apply(_half(variables, "decoder"), z)), 0, 1)
+    return jnp.clip(cast(jax.Array, network.apply(model.half(variables, "decoder"), z)), 0, 1)
 
 
 def encode_in_training(
-    variables: Variables, x: jax.Array, *, joint: bool = False, dtype: str = "float32"
+    variables: model.Variables, x: jax.Array, *, joint: bool = False, dtype: str = "float32"
 ) -> tuple[Latent, dict[str, Any]]:
     """Encodes planes as `encode` does.
 
@@ -224,11 +222,11 @@ def encode_in_training(
     """
     del joint
     network = Encoder(widths_of(variables))
-    return _over_planes(network, _half(variables, "encoder"), x.astype(dtype)), {}
+    return _over_planes(network, model.half(variables, "encoder"), x.astype(dtype)), {}
 
 
 def decode_in_training(
-    variables: Variables, z: Latent, *, joint: bool = False, dtype: str = "float32"
+    variables: model.Variables, z: Latent, *, joint: bool = False, dtype: str = "float32"
 ) -> tuple[jax.Array, dict[str, Any]]:
     """Decodes latents with leaves ``(P, B, ...)`` to planes ``(P, B, H, W, 1)``, likewise.
 
@@ -237,7 +235,7 @@ def decode_in_training(
     del joint
     network = Decoder(widths_of(variables)[:3])
     z = jax.tree.map(lambda leaf: leaf.astype(dtype), z)
-    return _over_planes(network, _half(variables, "decoder"), z), {}
+    return _over_planes(network, model.half(variables, "decoder"), z), {}
 
 
 def in_focus(z: Latent) -> Latent:
@@ -250,7 +248,7 @@ def anchored(z: Latent, zb: Latent) -> Latent:
     return Latent(zb.content, z.blur)
 
 
-def _over_planes(network: nn.Module, variables: Variables, planes: Any) -> Any:
+def _over_planes(network: nn.Module, variables: model.Variables, planes: Any) -> Any:
     batch = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), planes)
     first = jax.tree.leaves(planes)[0].shape[:2]
     return jax.tree.map(
@@ -304,10 +302,6 @@ def _from_phases(x: jax.Array) -> jax.Array:
     n, height, width, channels = x.shape
     pixels = x.reshape(n, height, width, 2, 2, channels // 4).transpose(0, 1, 3, 2, 4, 5)
     return pixels.reshape(n, 2 * height, 2 * width, channels // 4)
-
-
-def _half(variables: Variables, half: str) -> dict[str, Any]:
-    return {"params": variables["params"][half]}
 
 
 def _check_latent(z: Any) -> None:

@@ -9,17 +9,20 @@ and where it fails, ``linlatent/weights/README.md`` has to say.
 import sys
 
 import linlatent
+from linlatent import config as configuration
 from linlatent import shipped
+from linlatent.data import SOURCES
 
 
 def main(workdir: str, name: str) -> None:
     """Copies the best checkpoint of a workdir."""
     params, config, step = linlatent.load(workdir)
-    for source in ("synthetic", "bbbc006", "folder", "in_focus"):
+    for source in SOURCES:
         for field in ("data_dir", "manual_dir", "path"):
             if field in config.data[source]:
                 config.data[source][field] = None
-    shipped.write(name, params, step, config.to_json())
+    shipped.write(name, params, step)
+    configuration.write(config, shipped.folder(name))
     print(shipped.folder(name))
 
 

@@ -5,14 +5,15 @@ import numpy as np
 import pytest
 
 import linlatent
+from linlatent import config as configuration
 from linlatent import networks, shipped
 
 
 def test_a_network_comes_back_as_it_was_written(random_network, tmp_path, monkeypatch, trained):
     variables = random_network((2, 3))
-    config = trained.config.to_json()
-    shipped.write("mine", variables, 7, config, into=tmp_path)
     monkeypatch.setattr(shipped, "FOLDER", tmp_path)
+    shipped.write("mine", variables, 7)
+    configuration.write(trained.config, shipped.folder("mine"))
     assert shipped.names() == ["mine"]
     params, read_config, step = linlatent.load("mine")
     assert step == 7

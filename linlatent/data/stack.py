@@ -53,8 +53,7 @@ def midpoint_triplets(num_levels: int) -> tuple[Triplet, ...]:
     Raises:
       ValueError: If there are fewer than three levels.
     """
-    if num_levels < 3:
-        raise ValueError(f"a triplet needs at least 3 blur levels, got {num_levels}")
+    _check_triplets_fit(num_levels)
     return tuple(
         Triplet(b - step, b, b + step)
         for step in range(1, (num_levels - 1) // 2 + 1)
@@ -105,9 +104,13 @@ def spanning_triplets(num_levels: int) -> tuple[Triplet, ...]:
     Raises:
       ValueError: If there are fewer than three levels.
     """
+    _check_triplets_fit(num_levels)
+    return tuple(Triplet(0, b, num_levels - 1) for b in range(1, num_levels - 1))
+
+
+def _check_triplets_fit(num_levels: int) -> None:
     if num_levels < 3:
         raise ValueError(f"a triplet needs at least 3 blur levels, got {num_levels}")
-    return tuple(Triplet(0, b, num_levels - 1) for b in range(1, num_levels - 1))
 
 
 TRIPLETS = {

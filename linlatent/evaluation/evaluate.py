@@ -27,7 +27,7 @@ from linlatent.evaluation import baselines, figures, protocol, report, tables
 from linlatent.evaluation.baselines import Baseline
 from linlatent.evaluation.measurement import Predict, measure, predictions_of, without_padding
 from linlatent.evaluation.members import mean_over_members
-from linlatent.evaluation.rows import RANGE_1, Row, baselines_of, one, rows_of, span, to_csv
+from linlatent.evaluation.rows import Row, baselines_of, deblurring_row, rows_of, to_csv
 
 _FOLDER = "evaluation"
 _RESULTS = "metrics.json"
@@ -210,16 +210,8 @@ def choose_baselines(rows: Sequence[Row], num_levels: int) -> list[str]:
     """
 
     def psnr(name: str) -> float:
-        row = one(
-            rows,
-            section="deblurring",
-            estimate=name,
-            reference="ground truth",
-            levels=span(1, num_levels - 2),
-            quantity="PSNR",
-            definition=RANGE_1,
-        )
-        return math.inf if row.mean is None else row.mean
+        mean = deblurring_row(rows, name, num_levels).mean
+        return math.inf if mean is None else mean
 
     tuned = [name for name in baselines_of(rows) if name not in baselines.UNTUNED]
     return [*baselines.UNTUNED, *sorted(tuned, key=psnr)[-1:]]

@@ -10,15 +10,7 @@ from etils import epath
 
 from linlatent.evaluation import figures, paper
 from linlatent.evaluation.layout import MISSING, Table, markdown_of, number
-from linlatent.evaluation.rows import (
-    RANGE_1,
-    Row,
-    baselines_of,
-    difference,
-    one,
-    rows_of,
-    span,
-)
+from linlatent.evaluation.rows import Row, baselines_of, deblurring_row, difference, rows_of
 from linlatent.metrics import Summary
 
 RowOf = Callable[[Sequence[Row], paper.Quantity, int], Row]
@@ -250,15 +242,7 @@ def _gain(run: Run, name: str) -> Summary:
 
 
 def _deblurring_row(run: Run, estimate: str) -> Row:
-    return one(
-        rows_of(run.results),
-        section="deblurring",
-        estimate=estimate,
-        reference="ground truth",
-        levels=span(1, run.results["conditions"]["num_levels"] - 2),
-        quantity="PSNR",
-        definition=RANGE_1,
-    )
+    return deblurring_row(rows_of(run.results), estimate, run.results["conditions"]["num_levels"])
 
 
 def _row(run: Run, quantity: paper.Quantity, row_of: RowOf = paper.published_row) -> Row:

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from linlatent import latent, metrics
-from linlatent.data import Triplet
+from linlatent.data import TRIPLETS
 from linlatent.evaluation import nuclei
 from linlatent.evaluation.baselines import Baseline
 from linlatent.evaluation.rows import (
@@ -83,8 +83,7 @@ class Errors(NamedTuple):
 
 def interior_alphas(num_levels: int) -> list[float]:
     """Weights of level 0 in the interior levels 1 ... L - 2, between levels 0 and L - 1."""
-    blurriest = num_levels - 1
-    return [Triplet(0, b, blurriest).alpha for b in range(1, blurriest)]
+    return [triplet.alpha for triplet in TRIPLETS["spanning"](num_levels)]
 
 
 def predict(
@@ -126,8 +125,7 @@ def predict(
     extrapolated = beyond(interior, blurriest, alphas)
 
     def changed(z: latent.Latent) -> jax.Array:
-        """Changes b as the network changes its own picture of b."""
-        return jnp.clip(planes[:, 1:-1] + (decode_levels(z) - reconstructions[:, 1:-1]), 0, 1)
+        return latent.anchor(planes[:, 1:-1], decode_levels(z), reconstructions[:, 1:-1])
 
     further = {}
     if anchored is not None:

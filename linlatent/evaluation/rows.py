@@ -91,6 +91,19 @@ def one(rows: Sequence[Row], **fields: Any) -> Row:
     return row
 
 
+def deblurring_row(rows: Sequence[Row], estimate: str, num_levels: int) -> Row:
+    """PSNR at range 1 of an estimate of the sharp plane, averaged over the interior levels."""
+    return one(
+        rows,
+        section="deblurring",
+        estimate=estimate,
+        reference="ground truth",
+        levels=span(1, num_levels - 2),
+        quantity="PSNR",
+        definition=RANGE_1,
+    )
+
+
 def sharp_estimates(rows: Sequence[Row]) -> list[str]:
     """What was compared with the sharp truth: the baselines in their order, then the network."""
     chosen = select(rows, section="deblurring", reference="ground truth")

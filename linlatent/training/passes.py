@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -72,7 +73,9 @@ def _of_the_paper(
     outputs = losses.Outputs(
         endpoints=planes[endpoints],
         reconstructions=decoded[: endpoints.size],
-        endpoint_weights=_endpoint_weights(recipe),
+        endpoint_weights=_shares(
+            (plane for a, _, c in recipe.triplets for plane in (a, c)), of=recipe.endpoints
+        ),
         targets=planes[middle],
         interpolated=interpolated,
         syntheses=decoded[endpoints.size :],
@@ -104,7 +107,9 @@ def _with_extrapolation(
     outputs = losses.Outputs(
         endpoints=planes,
         reconstructions=reconstructions,
-        endpoint_weights=_plane_weights(recipe, len(planes)),
+        endpoint_weights=_shares(
+            itertools.chain.from_iterable(recipe.triplets), of=range(len(planes))
+        ),
         targets=planes[middle],
         interpolated=planes[:0],
         syntheses=syntheses,
@@ -134,12 +139,7 @@ def _take(z: latent.Latent, levels: jax.Array) -> latent.Latent:
     return jax.tree.map(lambda leaf: leaf[levels], z)
 
 
-def _endpoint_weights(recipe: Recipe) -> jax.Array:
-    counts = Counter(plane for a, _, c in recipe.triplets for plane in (a, c))
-    return jnp.array([counts[plane] / (2 * len(recipe.triplets)) for plane in recipe.endpoints])
-
-
-def _plane_weights(recipe: Recipe, num_planes: int) -> jax.Array:
-    counts = Counter(plane for triplet in recipe.triplets for plane in triplet)
-    total = 3 * len(recipe.triplets)
-    return jnp.array([counts[plane] / total for plane in range(num_planes)])
+def _shares(planes: Iterable[int], of: Iterable[int]) -> jax.Array:
+    """How large a part of a list of planes each of some planes is."""
+    counts = Counter(planes)
+    return jnp.array([counts[plane] / counts.total() for plane in of])

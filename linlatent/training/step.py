@@ -41,9 +41,8 @@ def train_step(
     gradients, metrics, statistics = gradients_of(state.variables, batch, recipe=recipe)
     updates, optimiser = recipe.optimiser.update(gradients, state.optimiser)
     variables = {
-        **state.variables,
         "params": optax.apply_updates(state.variables["params"], updates),
-        **({"batch_stats": statistics} if "batch_stats" in state.variables else {}),
+        **({"batch_stats": statistics} if statistics else {}),
     }
     return TrainState(step=state.step + 1, variables=variables, optimiser=optimiser), metrics
 
@@ -77,11 +76,8 @@ def gradients_of(
         return metrics["loss"], (metrics, moments)
 
     gradients, (metrics, moments) = jax.grad(mean_loss, has_aux=True)(variables["params"])
-    statistics = (
-        model.fold_statistics(variables["batch_stats"], moments)
-        if "batch_stats" in variables
-        else {}
-    )
+    running = variables.get("batch_stats")
+    statistics = model.fold_statistics(running, moments) if running else {}
     return gradients, metrics, statistics
 
 
