@@ -14,12 +14,14 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.network = "separated"
     config.model.widths = (32, 48, 64, 96, 128)
     config.objective = "separated"
-    config.criterion = "rmse"
+    config.criterion = "log"
     config.triplets = "spanning"
-    config.batch_size = 4
+    config.batch_size = 16
     config.learning_rate = 1e-3
     config.schedule = "cosine"
-    config.num_steps = 2600
-    config.validate_every_steps = 400
+    config.num_steps = 9000
+    config.validate_every_steps = 1000
     config.data.crops = "random"
+    config.data.normalisation = "stack"
+    config.data.synthetic.config = "w1_varied"
     return config

@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from linlatent.inference import (
         Model,
         deblur,
+        deblur_frame,
         deblur_single,
         decode,
         encode,
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Model",
     "deblur",
+    "deblur_frame",
     "deblur_single",
     "decode",
     "encode",

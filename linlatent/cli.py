@@ -7,7 +7,9 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from linlatent import images, losses, torch_weights
+import numpy as np
+
+from linlatent import images, inference, losses, shipped, torch_weights
 
 
 class Command(NamedTuple):
@@ -82,7 +84,60 @@ def _export_torch(workdir: str, out: str, member: int) -> None:
     print(f"{out}: a state dict for torch.load(..., weights_only=True)")
 
 
+def _declare_deblur(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "model",
+        metavar="MODEL",
+        help=f"a folder that training wrote, or one of {', '.join(shipped.names())}",
+    )
+    parser.add_argument("image", metavar="IMAGE", help="a grey TIFF or PNG, 8 or 16 bit")
+    parser.add_argument("--out", required=True, metavar="FILE", help="a new TIFF or PNG")
+    parser.add_argument("--blurrier", metavar="IMAGE", help="the same field, further out of focus")
+    parser.add_argument(
+        "--alpha",
+        type=float,
+        metavar="A",
+        help="with --blurrier, which is c micrometres from focus, the image being b: (c - b) / c",
+    )
+
+
+def _deblur(model: str, image: str, out: str, blurrier: str | None, alpha: float | None) -> None:
+    frames = [_read_frame(path) for path in (image, blurrier) if path is not None]
+    sharp = inference.deblur_frame(
+        inference.load(model), frames[0], blurrier=frames[1] if blurrier else None, alpha=alpha
+    )
+    images.write_image(out, sharp)
+    print(f"{out}: {image}, deblurred")
+
+
+def _read_frame(path: str) -> np.ndarray:
+    frame = images.read_image(path)
+    if frame.ndim != 2:
+        raise ValueError(f"{path} has {len(frame)} pages; expected a single image")
+    return frame
+
+
+def _declare_unpack(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "name", choices=shipped.names(), metavar="NAME", help=", ".join(shipped.names())
+    )
+    parser.add_argument("--out", required=True, metavar="WORKDIR", help="a new folder, or gs://")
+
+
+def _unpack(name: str, out: str) -> None:
+    inference.save(inference.load(name), out)
+    print(f"{out}: {name}, to be evaluated or trained on like a network of your own")
+
+
 COMMANDS: Mapping[str, Command] = {
+    "deblur": Command(
+        "Make a sharp image of a blurred one, by itself or with a blurrier one of the same field.",
+        _declare_deblur,
+        _deblur,
+    ),
+    "unpack": Command(
+        "Make a workdir of a network that comes with linlatent.", _declare_unpack, _unpack
+    ),
     "import-torch": Command(
         "Make a workdir of weights that were trained with the published PyTorch code.",
         _declare_import_torch,

@@ -42,7 +42,7 @@ def default() -> ConfigDict:
     config.num_models = 1
 
     # Objective: baseline | indirect | direct (the paper), extrapolated | separated (beyond it),
-    # with l1 (the paper), mse (its published code) or rmse.
+    # with l1 (the paper), mse (its published code), rmse or log.
     config.objective = "indirect"
     config.criterion = "l1"
     config.latent_weight = 1.0
@@ -79,7 +79,7 @@ def default() -> ConfigDict:
     config.data.normalisation = "plane"  # plane | plane-8bit (the published code) | stack
 
     config.data.synthetic = ConfigDict()
-    config.data.synthetic.config = "w1"  # w1 | w2 | w1_tiny | w2_tiny
+    config.data.synthetic.config = "w1"  # w1 | w2 | w1_varied | w2_varied | w1_tiny | w2_tiny
     config.data.synthetic.data_dir = config_dict.placeholder(str)  # None: TFDS's own folder
 
     config.data.folder = ConfigDict()

@@ -8,11 +8,13 @@ the sharper endpoint a: ``alpha = (c - b) / (c - a)`` in blur levels.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import jax
+import numpy as np
 
-from linlatent import latent, networks, separated, shipped
+from linlatent import images, latent, networks, separated, shipped
 
 if TYPE_CHECKING:
     from etils import epath
@@ -68,10 +70,10 @@ def deblur(
 ) -> jax.Array:
     """Removes blur: ``x_a' = D(z_a')``, ``z_a' = z_b / alpha - (1 - alpha) / alpha z_c`` (Eq. 2).
 
-    Anchored to x_b, it is ``x_b + D(z_a') - D(z_b)``, clipped to [0, 1]: what the network would
-    change in its own picture of b is changed in b itself. So no detail of b is lost for not fitting
-    into the latent, and alpha = 1 gives back b exactly; its noise stays, too. Of a network that
-    keeps content and blur apart, only the blur of z_a' is extrapolated then, its content is b's.
+    Anchored to x_b, it is ``x_b + D(z_a') - D(z_b)``: what the network would change in its own
+    picture of b is changed in b itself. So no detail of b is lost for not fitting into the latent,
+    and alpha = 1 gives back b exactly; its noise stays, too. Of a network that keeps content and
+    blur apart, only the blur of z_a' is extrapolated then, its content is b's.
 
     Args:
       params: The network.
@@ -83,7 +85,8 @@ def deblur(
         deblurring, which knows its latent alone.
 
     Returns:
-      Images ``(N, H, W, 1)`` float32 in [0, 1].
+      Images ``(N, H, W, 1)`` float32: of the paper's network in [0, 1], of a separated one in the
+      unit of b, where a sharp image is brighter than 1.
 
     Raises:
       ValueError: If alpha is a number outside (0, 1], the latents are not the network's, or the
@@ -92,25 +95,25 @@ def deblur(
     za = latent.extrapolate(zb, zc, alpha)
     if anchor is None:
         return decode(params, za)
-    sharper = decode(params, networks.of(params).anchored(za, zb))
+    network = networks.of(params)
+    sharper = decode(params, network.anchored(za, zb))
     if anchor.shape != sharper.shape:
         raise ValueError(f"anchor must be x_b, of shape {sharper.shape}; got {anchor.shape}")
-    return latent.anchor(anchor, sharper, decode(params, zb))
+    return network.limited(latent.anchor(anchor, sharper, decode(params, zb)))
 
 
 def deblur_single(params: networks.Variables, xb: jax.Array) -> jax.Array:
-    """Removes blur from images without a blurrier one: their blur is read off themselves.
+    """Removes blur from images without a blurrier one: shows their content in focus.
 
-    It is anchored deblurring with the latent of b, of which the blur is set to none:
-    ``x_b + D(content, 0) - D(content, blur)``, clipped to [0, 1]. ``encode(params, xb).blur`` is
-    the blur that it starts from.
+    It is D(z) with the content of z_b and a blur of 0, as if extrapolation knew the latent of c
+    exactly. ``encode(params, xb).blur`` tells how far out of focus the images are.
 
     Args:
       params: A network that keeps content and blur apart.
-      xb: Images ``(N, H, W, 1)`` in [0, 1].
+      xb: Images ``(N, H, W, 1)`` in any unit of intensity.
 
     Returns:
-      Images ``(N, H, W, 1)`` float32 in [0, 1].
+      Images ``(N, H, W, 1)`` float32 in that unit.
 
     Raises:
       ValueError: If the network is another one, or the images do not fit it.
@@ -120,8 +123,93 @@ def deblur_single(params: networks.Variables, xb: jax.Array) -> jax.Array:
             "a single image can be deblurred by a separated network (config.model.network) only;"
             " this one is the paper's, which needs a blurrier image, see deblur"
         )
-    zb = encode(params, xb)
-    return latent.anchor(xb, decode(params, separated.in_focus(zb)), decode(params, zb))
+    return separated.in_focus(encode(params, xb))
+
+
+def deblur_frame(
+    model: Model,
+    frame: np.ndarray,
+    *,
+    blurrier: np.ndarray | None = None,
+    alpha: float | None = None,
+) -> np.ndarray:
+    """Removes blur from a whole frame as the camera counted it.
+
+    Without a blurrier frame it is `deblur_single`, with one `deblur`, anchored to the frame.
+
+    Args:
+      model: The network, and what its images must look like.
+      frame: ``(height, width)`` of any size, in counts, uint8 or uint16.
+      blurrier: A blurrier frame of the same field, of the same shape and type.
+      alpha: As in `deblur`; with a blurrier frame only, and needed with it.
+
+    Returns:
+      The sharper frame, of the same shape and type; what does not fit into the type is clipped.
+
+    Raises:
+      ValueError: If the frames differ in shape or type, alpha is missing, too much or impossible,
+        or a single frame is too little for the network.
+    """
+    if (blurrier is None) != (alpha is None):
+        raise ValueError("a blurrier frame and alpha go together: give both, or none of them")
+    frames = [frame] if blurrier is None else [frame, blurrier]
+    if len({(each.shape, each.dtype) for each in frames}) > 1:
+        raise ValueError(
+            f"the blurrier frame is of {frames[1].shape} pixels of {frames[1].dtype}, expected"
+            f" {frame.shape} of {frame.dtype} like the frame itself"
+        )
+    stack = np.stack(frames)
+    low, high = images.intensity_range(stack, model.config.data.normalisation)
+    x = images.normalise(stack, low, high, model.config.data.normalisation)
+    stride = 2 ** len(networks.of(model.params).widths_of(model.params))
+    margins = [(0, -n % stride) for n in frame.shape]
+    x = np.pad(x, [(0, 0), *margins], mode="symmetric")[..., None]
+    if alpha is None:
+        sharper = jax.jit(deblur_single)(model.params, x)
+    else:
+        latent.check_alpha(alpha)
+        sharper = jax.jit(_deblur_anchored)(model.params, x[:1], x[1:], alpha)
+    y = np.asarray(sharper)[..., : frame.shape[0], : frame.shape[1], 0]
+    limits = np.iinfo(frame.dtype)
+    counts = np.rint(images.denormalise(y, low[:1], high[:1])[0])
+    return np.clip(counts, limits.min, limits.max).astype(frame.dtype)
+
+
+def _deblur_anchored(
+    params: networks.Variables, xb: jax.Array, xc: jax.Array, alpha: jax.Array
+) -> jax.Array:
+    return deblur(params, encode(params, xb), encode(params, xc), alpha, anchor=xb)
+
+
+def save(model: Model, workdir: epath.PathLike) -> None:
+    """Makes a workdir of a network, to evaluate it or to train on from it.
+
+    Its only checkpoint has no state of an optimiser: to train on, name the workdir as
+    ``config.init_from`` of another one.
+
+    Args:
+      model: The network.
+      workdir: A new folder, local or ``gs://``.
+
+    Raises:
+      FileExistsError: If something is there already.
+    """
+    from linlatent import checkpoints  # Orbax and ml-collections load only here.
+    from linlatent import config as configuration
+
+    check_new(workdir)
+    with checkpoints.Checkpoints(workdir) as store:
+        rest = {"step": np.asarray(model.step, np.int32)}
+        store.save(model.step, model.params, rest, validation_loss=math.inf)
+    configuration.write(model.config, workdir)
+
+
+def check_new(workdir: epath.PathLike) -> None:
+    """Raises `FileExistsError` if there is something where a workdir is to be made."""
+    from etils import epath
+
+    if epath.Path(workdir).exists():
+        raise FileExistsError(f"{workdir}: exists already; expected a new folder")
 
 
 def load(workdir: epath.PathLike, *, member: int = 0) -> Model:

@@ -70,14 +70,14 @@ def anchor(xb: jax.Array, sharper: jax.Array, own: jax.Array) -> jax.Array:
     """Changes an image as a network changes its own picture of it.
 
     Args:
-      xb: The image itself, in [0, 1].
+      xb: The image itself.
       sharper: What the network makes of it, of the same shape.
       own: Its picture of xb as it is, likewise.
 
     Returns:
-      ``xb + (sharper - own)``, clipped to [0, 1]; xb to the bit where the two pictures are one.
+      ``xb + (sharper - own)``; xb to the bit where the two pictures are one.
     """
-    return jnp.clip(xb + (sharper - own), 0, 1)
+    return xb + (sharper - own)
 
 
 def check_alpha(alpha: jax.typing.ArrayLike) -> None:

@@ -247,6 +247,11 @@ def anchored(z: jax.Array, zb: jax.Array) -> jax.Array:
     return z
 
 
+def limited(x: jax.Array) -> jax.Array:
+    """Clips images to [0, 1], where those of this network lie."""
+    return jnp.clip(x, 0, 1)
+
+
 def fold_statistics(running: Statistics, passes: Statistics) -> Statistics:
     """Folds the moments of several passes into the running averages, one after the other.
 

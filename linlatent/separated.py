@@ -5,10 +5,17 @@ The encoder reads from one image what is there, `Latent.content`, and how far ou
 on them Eq. 1 and 2 of the paper move blur alone: nothing is amplified, neither noise nor what the
 latent got wrong (the paper's Section 5 proposes to separate the two).
 
-It is a pair of U-Nets (Ronneberger et al., MICCAI 2015) of residual blocks behind the functions
-that `model` has for the paper's network, with no normalisation that depends on a batch. The
-encoder's is deep, since it has to undo the blur; the decoder's is small. Both work on the four
-phases of the image's pixels, in half the resolution.
+The content holds the image as it would be in focus, and features that the decoder needs to blur it
+again: at a blur of 0 the decoder shows the former as it is. The network is a pair of U-Nets
+(Ronneberger et al., MICCAI 2015) of residual blocks behind the functions that `model` has for the
+paper's network, with no normalisation that depends on a batch. The encoder's is deep, since it has
+to undo the blur; the decoder's is small. Both work on the four phases of the image's pixels, in
+half the resolution.
+
+An image has no unit of intensity that blur would leave alone: its brightest pixel grows dim, its
+background bright. So the network has none either. Its layers have no biases (Mohan et al., ICLR
+2020) and see an image without its local mean, which blur moves but little: the content of
+``gain * x + offset`` is ``gain`` times that of x with the offset added, and the blur is the same.
 """
 
 from __future__ import annotations
@@ -19,26 +26,28 @@ from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
 from linlatent import convolution, model
 
-CONTENT_CHANNELS = 8
-"""Channels of the content, at half the image's resolution: two numbers a pixel."""
+CONTENT_CHANNELS = 9
+"""The four phases of the image in focus, four features, and the local mean."""
 
 BLURRIEST = 8.0
 """Blur of the blurriest plane of a stack; 0 is in focus. Of nine planes it is the blur level."""
 
 NEGATIVE_SLOPE = 0.1
 _WINDOW = 7
-"""Side of the neighbourhood that one blur is taken of, in pixels of the coarsest layer."""
+"""Side of the neighbourhood that one blur, and one mean, is taken of, in coarsest pixels."""
 
 
 class Latent(NamedTuple):
     """What an image is made of.
 
     Attributes:
-      content: What is there, ``(N, H / 2, W / 2, CONTENT_CHANNELS)``.
+      content: What is there, in the image's own unit of intensity, ``(N, H / 2, W / 2, 9)``: the
+        phases of the image in focus, four features, and the local mean of the image.
       blur: How far out of focus, from 0 to `BLURRIEST`, ``(N, H / 2, W / 2, 1)``.
     """
 
@@ -47,30 +56,30 @@ class Latent(NamedTuple):
 
 
 class Convolution(nn.Module):
-    """3x3 convolution with bias that keeps the size."""
+    """3x3 convolution that keeps the size."""
 
     width: int
     gain: float = 1.0
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        kernel, bias = _parameters(self, (3, 3, x.shape[-1], self.width), self.width, self.gain)
-        return convolution.filter_channels(x, kernel) + _per_channel(bias, x)
+        return convolution.filter_channels(
+            x, _kernel(self, (3, 3, x.shape[-1], self.width), self.gain)
+        )
 
 
 class Downsample(nn.Module):
-    """3x3 convolution with bias and stride 2."""
+    """3x3 convolution with stride 2."""
 
     width: int
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        kernel, bias = _parameters(self, (3, 3, x.shape[-1], self.width), self.width)
-        return convolution.downsample(x, kernel) + _per_channel(bias, x)
+        return convolution.downsample(x, _kernel(self, (3, 3, x.shape[-1], self.width)))
 
 
 class Upsample(nn.Module):
-    """Transposed 3x3 convolution with bias and stride 2."""
+    """Transposed 3x3 convolution with stride 2."""
 
     width: int
 
@@ -78,8 +87,7 @@ class Upsample(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         # 9 / 4 taps meet in a pixel, and the kernel is that of the convolution being transposed.
         gain = 2 * math.sqrt(self.width / x.shape[-1])
-        kernel, bias = _parameters(self, (3, 3, self.width, x.shape[-1]), self.width, gain)
-        return convolution.upsample(x, kernel) + _per_channel(bias, x)
+        return convolution.upsample(x, _kernel(self, (3, 3, self.width, x.shape[-1]), gain))
 
 
 class Mix(nn.Module):
@@ -90,8 +98,7 @@ class Mix(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        kernel, bias = _parameters(self, (x.shape[-1], self.width), self.width, self.gain)
-        return x @ kernel.astype(x.dtype) + _per_channel(bias, x)
+        return x @ _kernel(self, (x.shape[-1], self.width), self.gain).astype(x.dtype)
 
 
 class Residual(nn.Module):
@@ -107,46 +114,58 @@ class Encoder(nn.Module):
     """Images ``(N, H, W, 1)`` to a `Latent`, through half, quarter, ... of the resolution."""
 
     widths: Sequence[int]
+    dtype: str = "float32"
 
     @nn.compact
     def __call__(self, x: jax.Array) -> Latent:
-        x = Convolution(self.widths[0], name="phases")(_to_phases(x))
+        mean = _local_mean(x, stride=2 ** len(self.widths))
+        image = _to_phases(x)
+        x = Convolution(self.widths[0], name="phases")((image - mean).astype(self.dtype))
         fine = []
         for i, width in enumerate(self.widths[1:], start=1):
             fine.append(x)
             x = Residual(name=f"in_{i}")(Downsample(width, name=f"down_{i}")(_activate(x)))
-        blur = Blur(name="blur")(_activate(x))
+        blur = Blur(name="blur")([*fine, x])
         for i, width in reversed([*enumerate(self.widths[:-1])]):
             x = Upsample(width, name=f"up_{i}")(_activate(x)) + fine.pop()
             x = Residual(name=f"out_{i}")(x)
-        content = Mix(CONTENT_CHANNELS, name="content")(_activate(x))
-        shape = (*content.shape[:3], 1)
-        return Latent(content, jax.image.resize(blur, shape, "bilinear").astype(content.dtype))
+        x = Mix(8, name="content")(_activate(x)).astype(jnp.float32)
+        sharpening, features = jnp.split(x, 2, axis=-1)
+        content = jnp.concatenate([image + 0.25 * sharpening, features, mean], axis=-1)
+        return Latent(content, jax.image.resize(blur, mean.shape, "bilinear"))
 
 
 class Blur(nn.Module):
-    """Blur of each neighbourhood: a mean of estimates, weighted by how sure each of them is."""
+    """Blur of each neighbourhood, from how strong the features of all scales are in it."""
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        hidden = _activate(Mix(x.shape[-1], name="hidden")(x))
-        estimate, confidence = jnp.split(
-            Mix(2, gain=0.25, name="estimates")(hidden).astype(jnp.float32), 2, axis=-1
-        )
-        weight = nn.sigmoid(confidence) + 1e-3
-        blur = (estimate + 1) * (BLURRIEST / 2)
-        return _sum_of_neighbourhood(weight * blur) / _sum_of_neighbourhood(weight)
+    def __call__(self, scales: Sequence[jax.Array]) -> jax.Array:
+        n, height, width, _ = scales[-1].shape
+        energies = [
+            jnp.square(x.astype(jnp.float32))
+            .reshape(n, height, x.shape[1] // height, width, x.shape[2] // width, -1)
+            .mean(axis=(2, 4))
+            for x in scales
+        ]
+        x = jnp.log(_mean_of_neighbourhood(jnp.concatenate(energies, axis=-1)) + 1e-12)
+        x -= x.mean(axis=-1, keepdims=True)  # Ratios have no unit.
+        for name in ("first", "second", "third"):
+            x = _activate(nn.Dense(128, name=name)(x))
+        return (nn.Dense(1, name="estimates")(x) + 1) * (BLURRIEST / 2)
 
 
 class Decoder(nn.Module):
     """A `Latent` back to images ``(N, H, W, 1)``, not limited to [0, 1]."""
 
     widths: Sequence[int]
+    dtype: str = "float32"
 
     @nn.compact
     def __call__(self, z: Latent) -> jax.Array:
-        x = jnp.concatenate([z.content, _features(z.blur)], axis=-1)
-        x = Convolution(self.widths[0], name="latent")(x)
+        sharp, features, mean = jnp.split(z.content, [4, 8], axis=-1)
+        x = jnp.concatenate([sharp - mean, features], axis=-1)
+        x = jnp.concatenate([x * weight for weight in _weights(z.blur)], axis=-1)
+        x = Convolution(self.widths[0], name="latent")(x.astype(self.dtype))
         fine = []
         for i, width in enumerate(self.widths[1:], start=1):
             fine.append(x)
@@ -154,7 +173,8 @@ class Decoder(nn.Module):
         x = Residual(name="coarsest")(x)
         for i, width in reversed([*enumerate(self.widths[:-1])]):
             x = Upsample(width, name=f"up_{i}")(_activate(x)) + fine.pop()
-        return _from_phases(Mix(4, gain=0.25, name="phases")(_activate(x))).astype(jnp.float32)
+        blurring = Mix(4, gain=0.25, name="phases")(_activate(x))
+        return _from_phases(sharp + blurring.astype(jnp.float32))
 
 
 def init(key: jax.Array, widths: Sequence[int]) -> model.Variables:
@@ -179,11 +199,11 @@ def widths_of(variables: model.Variables) -> tuple[int, ...]:
     """Reads the encoder widths off the shapes of the variables."""
     layers = variables["params"]["encoder"]
     downsampled = [layers[f"down_{i}"] for i in range(1, len(layers)) if f"down_{i}" in layers]
-    return tuple(layer["bias"].shape[0] for layer in (layers["phases"], *downsampled))
+    return tuple(layer["kernel"].shape[-1] for layer in (layers["phases"], *downsampled))
 
 
 def encode(variables: model.Variables, x: jax.Array) -> Latent:
-    """Encodes images ``(N, H, W, 1)`` in [0, 1] to a `Latent`.
+    """Encodes images ``(N, H, W, 1)``, in any unit of intensity, to a `Latent`.
 
     Raises:
       ValueError: If the images are not ``(N, H, W, 1)`` with sides divisible by
@@ -196,14 +216,16 @@ def encode(variables: model.Variables, x: jax.Array) -> Latent:
 
 
 def decode(variables: model.Variables, z: Latent) -> jax.Array:
-    """Shows the content of latents at their blur: images ``(N, H, W, 1)`` float32 in [0, 1].
+    """Shows the content of latents at their blur: images ``(N, H, W, 1)`` float32.
+
+    They are not limited to [0, 1]: in the unit of a blurry image, a sharp one is brighter than 1.
 
     Raises:
       ValueError: If z is not a `Latent` of this network.
     """
     _check_latent(z)
     network = Decoder(widths_of(variables)[:3])
-    return jnp.clip(cast(jax.Array, network.apply(model.half(variables, "decoder"), z)), 0, 1)
+    return cast(jax.Array, network.apply(model.half(variables, "decoder"), z))
 
 
 def encode_in_training(
@@ -213,7 +235,7 @@ def encode_in_training(
 
     Args:
       variables: The network.
-      x: Planes ``(P, B, H, W, 1)`` in [0, 1].
+      x: Planes ``(P, B, H, W, 1)``.
       joint: Of no effect: this network takes no moments of a batch.
       dtype: Of `model.DTYPES`, what convolutions and activations are computed in.
 
@@ -221,26 +243,24 @@ def encode_in_training(
       The latents, leaves ``(P, B, ...)`` float32, and no moments.
     """
     del joint
-    network = Encoder(widths_of(variables))
-    return _over_planes(network, model.half(variables, "encoder"), x.astype(dtype)), {}
+    network = Encoder(widths_of(variables), dtype)
+    return _over_planes(network, model.half(variables, "encoder"), x.astype(jnp.float32)), {}
 
 
 def decode_in_training(
     variables: model.Variables, z: Latent, *, joint: bool = False, dtype: str = "float32"
 ) -> tuple[jax.Array, dict[str, Any]]:
-    """Decodes latents with leaves ``(P, B, ...)`` to planes ``(P, B, H, W, 1)``, likewise.
-
-    Unlike those of `decode` they are not limited to [0, 1], where gradients would end.
-    """
+    """Decodes latents with leaves ``(P, B, ...)`` to planes ``(P, B, H, W, 1)``, likewise."""
     del joint
-    network = Decoder(widths_of(variables)[:3])
-    z = jax.tree.map(lambda leaf: leaf.astype(dtype), z)
+    network = Decoder(widths_of(variables)[:3], dtype)
     return _over_planes(network, model.half(variables, "decoder"), z), {}
 
 
-def in_focus(z: Latent) -> Latent:
-    """The same content without blur."""
-    return z._replace(blur=jnp.zeros_like(z.blur))
+def in_focus(z: Latent) -> jax.Array:
+    """The image in focus, ``(..., H, W, 1)``: what `decode` makes of the content at a blur of 0."""
+    phases = z.content[..., :4]
+    images = _from_phases(phases.reshape(-1, *phases.shape[-3:]))
+    return images.reshape(*phases.shape[:-3], *images.shape[1:])
 
 
 def anchored(z: Latent, zb: Latent) -> Latent:
@@ -248,46 +268,59 @@ def anchored(z: Latent, zb: Latent) -> Latent:
     return Latent(zb.content, z.blur)
 
 
+def limited(x: jax.Array) -> jax.Array:
+    """Gives images as they are: those of this network have no unit, hence no limits."""
+    return x
+
+
 def _over_planes(network: nn.Module, variables: model.Variables, planes: Any) -> Any:
     batch = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), planes)
     first = jax.tree.leaves(planes)[0].shape[:2]
     return jax.tree.map(
-        lambda leaf: leaf.reshape(*first, *leaf.shape[1:]).astype(jnp.float32),
+        lambda leaf: leaf.reshape(*first, *leaf.shape[1:]),
         network.apply(variables, batch),
     )
 
 
-def _parameters(
-    module: nn.Module, shape: Sequence[int], width: int, gain: float = 1.0
-) -> tuple[jax.Array, jax.Array]:
-    """A kernel that keeps the variance of activations, or multiplies their size, and a bias."""
+def _kernel(module: nn.Module, shape: Sequence[int], gain: float = 1.0) -> jax.Array:
+    """A kernel that keeps the variance of activations, or multiplies their size."""
     deviation = gain * math.sqrt(2 / ((1 + NEGATIVE_SLOPE**2) * math.prod(shape[:-1])))
-    kernel = module.param("kernel", nn.initializers.normal(deviation), tuple(shape))
-    return kernel, module.param("bias", nn.initializers.zeros, (width,))
-
-
-def _per_channel(bias: jax.Array, x: jax.Array) -> jax.Array:
-    return bias.astype(x.dtype).reshape(1, 1, 1, -1)
+    return module.param("kernel", nn.initializers.normal(deviation), tuple(shape))
 
 
 def _activate(x: jax.Array) -> jax.Array:
     return nn.leaky_relu(x, NEGATIVE_SLOPE)
 
 
-def _features(blur: jax.Array) -> jax.Array:
-    """What the decoder is told of blur ``(N, h, w, 1)``: finely near focus, coarsely far from it.
+def _weights(blur: jax.Array) -> list[jax.Array]:
+    """How a blur ``(N, h, w, 1)`` weighs the content: not at 0, finely near it, coarsely far off.
 
     No plane is sharper than one in focus, so that a negative blur, extrapolated from errors, is 0.
     """
     blur = jnp.maximum(blur, 0)
     relative = blur / BLURRIEST
-    near = [jnp.exp(-blur), jnp.exp(-blur / 2)]
-    return jnp.concatenate([relative, jnp.square(relative), *near], axis=-1)
+    return [relative, jnp.square(relative), 1 - jnp.exp(-blur), 1 - jnp.exp(-blur / 2)]
+
+
+def _local_mean(x: jax.Array, *, stride: int) -> jax.Array:
+    """Means of the neighbourhoods of images ``(N, H, W, 1)``, in half their resolution."""
+    n, height, width, _ = x.shape
+    coarse = x.reshape(n, height // stride, stride, width // stride, stride, 1)
+    mean = _mean_of_neighbourhood(coarse.mean(axis=(2, 4)))
+    return jax.image.resize(mean, (n, height // 2, width // 2, 1), "bilinear")
+
+
+def _mean_of_neighbourhood(x: jax.Array) -> jax.Array:
+    return _sum_of_neighbourhood(x) / _sum_of_neighbourhood(jnp.ones_like(x))
 
 
 def _sum_of_neighbourhood(x: jax.Array) -> jax.Array:
-    window = (1, _WINDOW, _WINDOW, 1)
-    return jax.lax.reduce_window(x, 0.0, jax.lax.add, window, (1, 1, 1, 1), "SAME")
+    """Sums over the windows around the pixels of ``(N, h, w, C)``, as products of matrices."""
+    rows, columns = (
+        jnp.asarray(np.abs(np.subtract.outer(range(n), range(n))) <= _WINDOW // 2, x.dtype)
+        for n in x.shape[1:3]
+    )
+    return jnp.einsum("ij,njkc,kl->nilc", rows, x, columns)
 
 
 def _to_phases(x: jax.Array) -> jax.Array:

@@ -12,7 +12,6 @@ Note:
 
 from __future__ import annotations
 
-import math
 import pathlib
 import re
 from collections import Counter, defaultdict
@@ -23,8 +22,8 @@ import numpy as np
 from etils import epath
 from flax import traverse_util
 
-from linlatent import checkpoints, inference, model
 from linlatent import config as configuration
+from linlatent import inference, model
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
@@ -79,9 +78,7 @@ def import_torch(
       ValueError: If the objective or the normalisation is unknown, or the file is no checkpoint of
         this architecture.
     """
-    folder = epath.Path(workdir)
-    if folder.exists():
-        raise FileExistsError(f"{workdir}: exists already; expected a new folder to import into")
+    inference.check_new(workdir)
     config = configuration.published()
     config.objective = objective
     config.data.normalisation = normalisation
@@ -93,9 +90,7 @@ def import_torch(
         raise ValueError(f"{checkpoint}: {error}") from error
     config.model.widths = model.widths_of(variables)
     config.data.crop_size = max(config.data.crop_size, 2 ** len(config.model.widths))
-    with checkpoints.Checkpoints(folder) as store:
-        store.save(0, variables, {"step": np.zeros((), np.int32)}, validation_loss=math.inf)
-    configuration.write(config, folder)
+    inference.save(inference.Model(variables, config, 0), workdir)
     return config
 
 

@@ -5,10 +5,12 @@ import pathlib
 import sys
 import tomllib
 
+import jax
+import numpy as np
 import pytest
 
 import linlatent
-from linlatent import cli, torch_weights
+from linlatent import cli, images, shipped, torch_weights
 
 
 def failure_of(*arguments):
@@ -43,11 +45,41 @@ def test_help_tells_of_every_subcommand(capsys):
             "--objective: invalid choice: 'sharp'",
         ),
         (["export-torch", "w"], "required: --out"),
+        (["unpack", "w1-blunt", "--out", "w"], "w1-sharp"),
     ],
 )
 def test_wrong_usage_is_explained(capsys, arguments, message):
     assert failure_of(*arguments) == 2
     assert message in capsys.readouterr().err
+
+
+def test_an_image_is_deblurred_alone_or_with_a_blurrier_one(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    b, c, out, both = (str(tmp_path / name) for name in ("b.tif", "c.png", "out.tif", "both.png"))
+    frames = [(100 + 500 * rng.random((40, 70))).astype(np.uint16) for _ in range(2)]
+    for path, frame in zip((b, c), frames, strict=True):
+        images.write_image(path, frame)
+    cli.main(["deblur", "w1-sharp", b, "--out", out])
+    assert capsys.readouterr().out == f"{out}: {b}, deblurred\n"
+    model = linlatent.load("w1-sharp")
+    np.testing.assert_array_equal(images.read_image(out), linlatent.deblur_frame(model, frames[0]))
+    cli.main(["deblur", "w1-sharp", b, "--blurrier", c, "--alpha", "1", "--out", both])
+    np.testing.assert_array_equal(images.read_image(both), frames[0])
+    assert failure_of("deblur", "w1-sharp", b, "--out", out).startswith("error: ")
+    pages = str(tmp_path / "pages.tif")
+    images.write_image(pages, np.stack(frames))
+    expected = f"error: {pages} has 2 pages; expected a single image"
+    assert failure_of("deblur", "w1-sharp", pages, "--out", str(tmp_path / "x.tif")) == expected
+
+
+def test_a_network_that_comes_along_is_unpacked(tmp_path, capsys):
+    name, workdir = shipped.names()[0], str(tmp_path / "w")
+    cli.main(["unpack", name, "--out", workdir])
+    assert capsys.readouterr().out.startswith(f"{workdir}: {name}")
+    there, here = linlatent.load(name), linlatent.load(workdir)
+    jax.tree.map(np.testing.assert_array_equal, there.params, here.params)
+    assert (there.step, there.config.to_dict()) == (here.step, here.config.to_dict())
+    assert failure_of("unpack", name, "--out", workdir).startswith(f"error: {workdir}: exists")
 
 
 def test_import_makes_a_workdir(state_dict, tmp_path, monkeypatch, capsys):
@@ -58,10 +90,7 @@ def test_import_makes_a_workdir(state_dict, tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().out.startswith(f"{workdir}: a network of widths (4, 8, 16, 16, 32)")
     config = linlatent.load(workdir).config
     assert (config.objective, config.data.normalisation) == ("baseline", "stack")
-    assert (
-        failure_of(*arguments) == f"error: {workdir}: exists already; expected a new folder to"
-        " import into"
-    )
+    assert failure_of(*arguments) == f"error: {workdir}: exists already; expected a new folder"
 
 
 def test_export_writes_a_file(state_dict, tmp_path, monkeypatch, capsys):

@@ -91,6 +91,36 @@ def test_anchored_deblurring_changes_the_image_as_the_network_changes_its_own(pa
     assert deblur(params, zb, zc, 0.01, anchor=xb).max() <= 1
 
 
+def test_a_whole_frame_keeps_its_size_its_type_and_its_unit():
+    """Counts and their offset are those of the frame, whatever their number of pixels and bits."""
+    model = linlatent.load("w1-sharp")
+    y, x = np.mgrid[:50, :77]
+    spots = np.exp(-((y - 25.0) ** 2 + (x - 30.0) ** 2) / 120)
+    frame = np.rint(20 + 30 * spots)
+    small = linlatent.deblur_frame(model, frame.astype(np.uint8))
+    assert (small.shape, small.dtype) == ((50, 77), np.uint8)
+    large = linlatent.deblur_frame(model, (100 + 40 * frame).astype(np.uint16))
+    np.testing.assert_allclose((large - 100.0) / 40, small, atol=0.6)
+    blurrier = np.roll(frame, 1).astype(np.uint8)
+    both = linlatent.deblur_frame(model, frame.astype(np.uint8), blurrier=blurrier, alpha=1.0)
+    np.testing.assert_array_equal(both, frame)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"alpha": 0.5}, "go together"),
+        ({"blurrier": np.zeros((8, 9), np.uint8)}, "go together"),
+        ({"blurrier": np.zeros((8, 8), np.uint8), "alpha": 0.5}, r"\(8, 8\) pixels of uint8"),
+        ({"blurrier": np.ones((8, 9), np.uint8), "alpha": 1.5}, "alpha, the weight"),
+    ],
+)
+def test_frames_that_do_not_fit_are_refused(arguments, message):
+    frame = np.arange(72, dtype=np.uint8).reshape(8, 9)
+    with pytest.raises(ValueError, match=message):
+        linlatent.deblur_frame(linlatent.load("w1-sharp"), frame, **arguments)
+
+
 def test_an_anchor_of_another_shape_is_refused(params, latents):
     zb, zc = latents
     with pytest.raises(ValueError, match=r"anchor must be x_b, of shape \(2, 16, 24, 1\)"):

@@ -35,6 +35,11 @@ def root(square):
     return np.sqrt(square + 1e-6) - 1e-3
 
 
+def log(square):
+    """Its logarithm as PSNR has it, from 50 dB on."""
+    return np.log(1 + square / 1e-5) / 100
+
+
 BY_HAND = {
     # 1/2 [mean(0.1, 0.3) + mean(0.2, 0.2)], mean(0.5, 0.1), mean(2, 1), mean(0.3, 0.5); then their
     # squares, and the roots of these.
@@ -45,6 +50,12 @@ BY_HAND = {
         "interpolation": root(0.13),
         "latent": root(2.5),
         "extrapolation": root(0.17),
+    },
+    "log": {
+        "reconstruction": (log(0.05) + log(0.04)) / 2,
+        "interpolation": log(0.13),
+        "latent": log(2.5),
+        "extrapolation": log(0.17),
     },
 }
 ROWS = {
@@ -74,6 +85,7 @@ def test_the_terms_of_a_separated_latent_by_hand(outputs):
     # Contents of a, b and c: b is (0, 0.2) and c (0.4, 0) from a, whose mean size is 1.
     contents = jnp.stack([planes((0.5, 1.5)), planes((0.5, 1.7)), planes((0.9, 1.5))])
     separated = outputs.replace(
+        focused=planes((0.2, 0.6)),
         contents=contents,
         blurs=jnp.array([0.1, 0.5, 0.7]).reshape(3, 1, 1),
         true_blurs=jnp.array([0.0, 0.5, 1.0]).reshape(3, 1, 1),
@@ -81,6 +93,7 @@ def test_the_terms_of_a_separated_latent_by_hand(outputs):
     terms = losses.objective_terms(
         separated, objective="separated", criterion="l1", latent_weight=1.0
     )
+    np.testing.assert_allclose(terms["focus"], [0.15], rtol=1e-5)
     np.testing.assert_allclose(terms["content"], [(0.1 + 0.2) / 2 / 1.001], rtol=1e-5)
     np.testing.assert_allclose(terms["blur"], [0.4 / 3], rtol=1e-5)
     weights = losses.OBJECTIVES["separated"]

@@ -10,8 +10,10 @@ import tensorflow_datasets as tfds
 from linlatent import optics
 from linlatent.data.stack import SPLITS
 from linlatent.data.synthetic import open_source, slides
+from linlatent.data.synthetic.canvas import Canvas
 from linlatent.data.synthetic.cells import HEIGHTS_UM, place_cells
 from linlatent.data.synthetic.synthetic import Synthetic
+from linlatent.data.synthetic.variety import Variety, magnified, vary
 
 SIZE = {"height": 144, "width": 160}
 
@@ -61,6 +63,44 @@ def test_slides_and_seeds_and_channels_differ():
         assert np.mean(stack[0] != other[0]) > 0.5
 
 
+def test_varied_slides_are_further_ones_to_train_on():
+    usual, varied = (Synthetic.builder_configs[name] for name in ("w1", "w1_varied"))
+    train = varied.slide_ids("train")
+    assert train[:44] == usual.slide_ids("train")
+    assert len(set(train)) == 160
+    for split in ("validation", "test"):
+        assert varied.slide_ids(split) == usual.slide_ids(split)
+
+
+def test_a_varied_slide_differs_and_keeps_the_order_of_its_levels():
+    spread = []
+    for number in range(6):
+        name = f"v{number:03d}_w1"
+        usual = slides.render_slide(name, channel="w1", **SIZE)
+        varied = slides.render_slide(name, channel="w1", **SIZE, varied=True)
+        assert np.mean(usual[0] != varied[0]) > 0.5
+        assert np.all(np.diff(varied.astype(float).var(axis=(1, 2))) < 0)
+        spread.append(varied[0].mean() / usual[0].mean())
+    assert max(spread) > 1.5 * min(spread)
+
+
+def test_variety_changes_what_it_says():
+    canvas = Canvas((64, 64))
+    canvas.layers[2, 20:40, 20:40] = 100.0
+    canvas.layers[3, 30, 30] = 300.0
+    vary(canvas, Variety(gamma=2.0, light=0.5), brightness_counts=100.0)
+    assert canvas.layers[2, 20, 20] == pytest.approx(0.5 * 100)  # the brightness gamma leaves
+    assert canvas.layers[:, 30, 30].sum() == pytest.approx(0.5 * 400 * 4)
+    light = canvas.layers.sum()
+    vary(canvas, Variety(softness_pixels=1.0), brightness_counts=100.0)
+    assert canvas.layers.sum() == pytest.approx(light, rel=1e-4)
+    assert canvas.layers[:, 30, 30].sum() < 400
+    cells = place_cells(np.random.default_rng(0), (200, 200))
+    larger = magnified(cells, 1.5)
+    assert larger[0].semi_axes[0] == pytest.approx(1.5 * cells[0].semi_axes[0])
+    assert larger[0].centre[1] == pytest.approx(1.5 * cells[0].centre[1])
+
+
 def test_reading_from_several_threads_gives_the_same(source):
     ids = [slide_id for split in SPLITS for slide_id in source.slide_ids[split]] * 8
     with concurrent.futures.ThreadPoolExecutor(4) as threads:
@@ -105,7 +145,7 @@ def test_no_centre_crop_is_empty():
 
 
 def test_unknown_names_are_refused_with_the_choices(data_dir):
-    with pytest.raises(ValueError, match=r"'w3'.* known are w1, w1_tiny, w2, w2_tiny"):
+    with pytest.raises(ValueError, match=r"'w3'.* known are w1, w1_varied, w1_tiny, w2,"):
         open_source(config="w3", data_dir=str(data_dir))
     with pytest.raises(ValueError, match="'w3'; known are w1, w2"):
         slides.render_slide("s000", channel="w3", **SIZE)

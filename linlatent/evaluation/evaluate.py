@@ -182,6 +182,7 @@ def _predict(params: Any, planes: jax.Array) -> protocol.Predictions:
         decode,
         planes,
         anchored=network.anchored,
+        limited=network.limited,
         in_focus=network.in_focus if network is separated else None,
     )
 

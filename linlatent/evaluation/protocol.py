@@ -92,7 +92,8 @@ def predict(
     planes: jax.Array,
     *,
     anchored: Callable[[latent.Latent, latent.Latent], latent.Latent] | None = None,
-    in_focus: Callable[[latent.Latent], latent.Latent] | None = None,
+    limited: Callable[[jax.Array], jax.Array] = lambda x: x,
+    in_focus: Callable[[latent.Latent], jax.Array] | None = None,
 ) -> Predictions:
     """Encodes, reconstructs, synthesises and deblurs all levels at once; pure and jittable.
 
@@ -102,8 +103,9 @@ def predict(
       planes: ``(B, L, S, S, 1)`` float32 in [0, 1], L >= 3.
       anchored: From an extrapolated latent and that of b to what anchored deblurring decodes
         (`inference.deblur`); None leaves it out.
-      in_focus: From the latent of b to that of b without blur (`inference.deblur_single`), for
-        networks that know; None leaves it out.
+      limited: Limits what it makes of an image to what the network's images may be.
+      in_focus: From the latents of b, ``(B, L - 2, ...)``, to images in focus
+        (`inference.deblur_single`), of networks that know; None leaves it out.
 
     Returns:
       The `Predictions`.
@@ -124,14 +126,14 @@ def predict(
     synthesised = decode_levels(between(sharpest, blurriest, alphas))
     extrapolated = beyond(interior, blurriest, alphas)
 
-    def changed(z: latent.Latent) -> jax.Array:
-        return latent.anchor(planes[:, 1:-1], decode_levels(z), reconstructions[:, 1:-1])
-
     further = {}
     if anchored is not None:
-        further["deblurred, anchored"] = changed(anchored(extrapolated, interior))
+        sharper = decode_levels(anchored(extrapolated, interior))
+        further["deblurred, anchored"] = limited(
+            latent.anchor(planes[:, 1:-1], sharper, reconstructions[:, 1:-1])
+        )
     if in_focus is not None:
-        further["deblurred, b alone"] = changed(in_focus(interior))
+        further["deblurred, b alone"] = in_focus(interior)
     return Predictions(
         latents,
         reconstructions,

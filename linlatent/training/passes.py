@@ -115,7 +115,7 @@ def _with_extrapolation(
         syntheses=syntheses,
         latents=planes[:0],
         sharper=planes[first],
-        extrapolations=planes[middle] + (sharpened - reconstructions[middle]),
+        extrapolations=latent.anchor(planes[middle], sharpened, reconstructions[middle]),
     )
     if isinstance(z, separated.Latent):
         outputs = _with_contents_and_blurs(outputs, (za, zb, zc), alpha)
@@ -125,10 +125,11 @@ def _with_extrapolation(
 def _with_contents_and_blurs(
     outputs: losses.Outputs, latents: tuple[separated.Latent, ...], alpha: jax.Array
 ) -> losses.Outputs:
-    """Adds what the terms of a separated latent look at; a is in focus, c the blurriest plane."""
+    """Adds what the terms of separated latents see; a is in focus, c the blurriest plane."""
     blurs = [jnp.mean(z.blur, axis=(-3, -2, -1)) / separated.BLURRIEST for z in latents]
     return dataclasses.replace(
         outputs,
+        focused=separated.in_focus(latents[1]),
         contents=jnp.stack([z.content for z in latents]),
         blurs=jnp.stack(blurs),
         true_blurs=jnp.stack([jnp.zeros_like(alpha), 1 - alpha, jnp.ones_like(alpha)]),

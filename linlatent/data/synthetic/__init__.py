@@ -15,8 +15,10 @@ def open_source(*, config: str = "w1", data_dir: str | None = None) -> StackSour
     """Opens the embedded data set, generating it first if it is not there yet.
 
     Args:
-      config: ``"w1"`` (nuclei) or ``"w2"`` (cell bodies), 64 slides of 696x520 pixels each, or
-        ``"w1_tiny"``, ``"w2_tiny"``: 8 slides of 160x144 pixels, for tests.
+      config: ``"w1"`` (nuclei) or ``"w2"`` (cell bodies), 64 slides of 696x520 pixels each;
+        ``"w1_varied"`` or ``"w2_varied"``, the same with 116 more slides to train on, which differ
+        from those of BBBC006; or ``"w1_tiny"``, ``"w2_tiny"``: 8 slides of 160x144 pixels, for
+        tests.
       data_dir: Folder that holds TFDS data sets; None is TFDS's own (``TFDS_DATA_DIR`` or
         ``~/tensorflow_datasets``).
 

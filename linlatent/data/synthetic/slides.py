@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import functools
+import math
 import zlib
 
 import numpy as np
 import scipy.fft
 
 from linlatent import optics
+from linlatent.data.synthetic import cell_bodies, nuclei
 from linlatent.data.synthetic.canvas import Canvas
-from linlatent.data.synthetic.cell_bodies import draw_cell_bodies
 from linlatent.data.synthetic.cells import HEIGHTS_UM, place_cells
-from linlatent.data.synthetic.nuclei import draw_nuclei
+from linlatent.data.synthetic.variety import Variety, draw_variety, magnified, vary
 
 NUM_LEVELS = 9
 LEVEL_SPACING_UM = 4.0
 
-CHANNELS = {"w1": draw_nuclei, "w2": draw_cell_bodies}
-"""What each channel shows: Hoechst-stained nuclei, phalloidin-stained cell bodies."""
+CHANNELS = {
+    "w1": (nuclei.draw_nuclei, nuclei.BRIGHTNESS_COUNTS),
+    "w2": (cell_bodies.draw_cell_bodies, cell_bodies.BRIGHTNESS_COUNTS),
+}
+"""What draws each channel, Hoechst-stained nuclei or phalloidin-stained cell bodies, and how bright
+these commonly are."""
 
 _MARGIN = 64
 """Pixels of sample drawn around the frame, whose light blurs into it; more than a PSF's radius."""
@@ -31,7 +36,13 @@ _STRAY_SHARE = 0.08
 
 
 def render_slide(
-    slide_id: str, *, channel: str, height: int, width: int, seed: int = 0
+    slide_id: str,
+    *,
+    channel: str,
+    height: int,
+    width: int,
+    seed: int = 0,
+    varied: bool = False,
 ) -> np.ndarray:
     """Makes the stack of one slide; the same arguments always give the same stack.
 
@@ -41,6 +52,7 @@ def render_slide(
       height: Of the planes, in pixels.
       width: Of the planes, in pixels.
       seed: Makes another collection of slides of the same names.
+      varied: Whether the slide differs from those of BBBC006, as `draw_variety` draws it.
 
     Returns:
       ``(9, height, width)`` uint16, blur levels 4 µm apart, the first one in focus.
@@ -50,16 +62,25 @@ def render_slide(
     """
     if channel not in CHANNELS:
         raise ValueError(f"unknown channel {channel!r}; known are {', '.join(CHANNELS)}")
-    scene, camera_noise = np.random.default_rng([seed, zlib.crc32(slide_id.encode())]).spawn(2)
+    draw, brightness_counts = CHANNELS[channel]
+    streams = np.random.default_rng([seed, zlib.crc32(slide_id.encode())]).spawn(3)
+    scene, camera_noise, differences = streams
+    variety = draw_variety(differences) if varied else Variety()
     shape = tuple(scipy.fft.next_fast_len(n + 2 * _MARGIN, real=True) for n in (height, width))
+    area = tuple(math.ceil(n / variety.magnification) for n in shape)
     canvas = Canvas(shape)
-    CHANNELS[channel](canvas, place_cells(scene, shape), scene)
-    return _take_stack(canvas, height, width, camera_noise)
+    draw(canvas, magnified(place_cells(scene, area), variety.magnification), scene)
+    vary(canvas, variety, brightness_counts=brightness_counts)
+    return _take_stack(canvas, height, width, variety, camera_noise)
 
 
-def _take_stack(canvas: Canvas, height: int, width: int, rng: np.random.Generator) -> np.ndarray:
+def _take_stack(
+    canvas: Canvas, height: int, width: int, variety: Variety, rng: np.random.Generator
+) -> np.ndarray:
     camera = optics.Camera()
-    background = _BACKGROUND_COUNTS + _STRAY_SHARE * canvas.layers.sum(axis=0).mean()
+    background = variety.background * (
+        variety.light * _BACKGROUND_COUNTS + _STRAY_SHARE * canvas.layers.sum(axis=0).mean()
+    )
     spectra = [scipy.fft.rfft2(layer) for layer in canvas.layers]
     stack = np.empty((NUM_LEVELS, height, width), np.uint16)
     for level in range(NUM_LEVELS):

@@ -26,6 +26,10 @@ _CITATION = """\
 """
 
 
+_VARIED = "v"
+"""What the ids of slides begin with that differ from those of BBBC006."""
+
+
 @dataclasses.dataclass
 class SyntheticConfig(tfds.core.BuilderConfig):
     """Channel and size of the synthetic slides.
@@ -35,6 +39,7 @@ class SyntheticConfig(tfds.core.BuilderConfig):
       height: Of the planes, in pixels.
       width: Of the planes, in pixels.
       num_slides: Number of slides of each split.
+      num_varied: Number of further slides to train on, which differ (`variety.draw_variety`).
     """
 
     channel: str = "w1"
@@ -43,12 +48,16 @@ class SyntheticConfig(tfds.core.BuilderConfig):
     num_slides: dict[str, int] = dataclasses.field(
         default_factory=lambda: {"train": 44, "validation": 8, "test": 12}
     )
+    num_varied: int = 0
 
     def slide_ids(self, split: str) -> list[str]:
         """Ids of the slides of one split, in the order in which they are stored."""
         splits = list(self.num_slides)
         first = sum(self.num_slides[earlier] for earlier in splits[: splits.index(split)])
-        return [f"s{first + n:03d}_{self.channel}" for n in range(self.num_slides[split])]
+        usual = [f"s{first + n:03d}_{self.channel}" for n in range(self.num_slides[split])]
+        if split != "train":
+            return usual
+        return usual + [f"{_VARIED}{n:03d}_{self.channel}" for n in range(self.num_varied)]
 
 
 def _configs() -> list[SyntheticConfig]:
@@ -58,6 +67,12 @@ def _configs() -> list[SyntheticConfig]:
         for channel, content in (("w1", "nuclei"), ("w2", "cell bodies"))
         for config in (
             SyntheticConfig(name=channel, description=content, channel=channel),
+            SyntheticConfig(
+                name=f"{channel}_varied",
+                description=f"{content}, with more and more varied slides to train on",
+                channel=channel,
+                num_varied=116,
+            ),
             SyntheticConfig(
                 name=f"{channel}_tiny",
                 description=f"{content}, small and few, for tests",
@@ -102,6 +117,10 @@ class Synthetic(tfds.core.GeneratorBasedBuilder):
         config = self.builder_config
         for key, slide_id in enumerate(config.slide_ids(split)):
             stack = slides.render_slide(
-                slide_id, channel=config.channel, height=config.height, width=config.width
+                slide_id,
+                channel=config.channel,
+                height=config.height,
+                width=config.width,
+                varied=slide_id.startswith(_VARIED),
             )
             yield key, {"slide_id": slide_id, "stack": stack}
