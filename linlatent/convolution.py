@@ -13,10 +13,13 @@ and with them the kernel's gradient, are float32 as well.
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+
+from linlatent import winograd
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 _PADDING = ((1, 1), (1, 1))
@@ -33,7 +36,9 @@ def downsample(x: jax.Array, kernel: jax.Array) -> jax.Array:
     Returns:
       ``(N, H / 2, W / 2, O)``, as PyTorch's ``Conv2d(I, O, 3, stride=2, padding=1)`` without bias.
     """
-    return _convolution(x, kernel, stride=2)
+    native = functools.partial(_convolution, stride=2)
+    fast = winograd.downsample if _is_large(_pixels(x) // 4, kernel.shape) else native
+    return lax.platform_dependent(x, kernel, cpu=fast, default=native)
 
 
 @jax.custom_vjp
@@ -48,13 +53,16 @@ def upsample(y: jax.Array, kernel: jax.Array) -> jax.Array:
       ``(N, 2 h, 2 w, I)``, as PyTorch's ``ConvTranspose2d(O, I, 3, stride=2, padding=1,
       output_padding=1)`` without bias.
     """
-    kernel = kernel.astype(y.dtype)
-    return lax.platform_dependent(y, kernel, cpu=_upsample_by_phases, default=_upsample_natively)
+    fast = winograd.upsample if _is_large(_pixels(y), kernel.shape) else _upsample_by_phases
+    return lax.platform_dependent(y, kernel, cpu=fast, default=_upsample_natively)
 
 
 def _upsample_natively(y: jax.Array, kernel: jax.Array) -> jax.Array:
     return lax.conv_general_dilated(
-        y, _turned(kernel), (1, 1), ((1, 2), (1, 2)), (2, 2), dimension_numbers=_LAYOUT
+        y,
+        _turned(kernel.astype(y.dtype)),
+        *((1, 1), ((1, 2), (1, 2)), (2, 2)),
+        dimension_numbers=_LAYOUT,
     )
 
 
@@ -64,7 +72,7 @@ def _upsample_by_phases(y: jax.Array, kernel: jax.Array) -> jax.Array:
     The native operation multiplies the zeros between the pixels of y, too.
     """
     n, height, width, _ = y.shape
-    turned = _turned(kernel)
+    turned = _turned(kernel.astype(y.dtype))
 
     def phase(odd_row: int, odd_column: int) -> jax.Array:
         # An even row meets the middle row of taps, an odd one the two outer rows.
@@ -128,63 +136,95 @@ def _turned(kernel: jax.Array) -> jax.Array:
     return jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
 
 
+def _is_large(pixels: int, kernel: Sequence[int]) -> bool:
+    """Whether a layer has so many channels, and pixels, that products are what takes its time.
+
+    Args:
+      pixels: Number of pixels of all its smaller images, which count against those of the kernel.
+      kernel: Shape of the kernel.
+    """
+    return min(kernel[2:]) >= 32 and 4 * pixels >= max(kernel[2:])
+
+
+def _pixels(x: jax.Array) -> int:
+    return x.size // x.shape[-1]
+
+
 def _after(x: jax.Array, y: jax.Array) -> jax.Array:
-    """The images x, which now cannot be touched before the images y are known.
+    """The images x, which on a CPU cannot be touched before the images y are known.
 
     XLA's CPU backend would otherwise rearrange the inputs of all weight gradients as soon as they
     are there, in the forward pass, and hold these copies until the backward pass; it ignores
     `lax.optimization_barrier` when it orders the computations. That the sum is x it cannot know.
     """
-    return x + 0 * y[:, :1, :1, :1]
+    return lax.platform_dependent(
+        x, y, cpu=lambda x, y: x + 0 * y[:, :1, :1, :1], default=lambda x, _: x
+    )
 
 
-def _neighbourhoods(x: jax.Array, stride: int) -> jax.Array:
-    """The 3x3 neighbourhoods of pixels, of every other one with stride 2, as rows: ``(M, 9 C)``."""
+def _neighbourhoods(x: jax.Array) -> jax.Array:
+    """The 3x3 neighbourhoods of every other pixel as rows: ``(M, 9 C)``."""
     _, height, width, channels = x.shape
     padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    taps = [
-        padded[:, i : i + height : stride, j : j + width : stride]
-        for i in range(3)
-        for j in range(3)
-    ]
+    taps = [padded[:, i : i + height : 2, j : j + width : 2] for i in range(3) for j in range(3)]
     return jnp.concatenate(taps, axis=-1).reshape(-1, 9 * channels)
 
 
 def _weight_gradient(x: jax.Array, y: jax.Array, *, stride: int) -> jax.Array:
     """Gradient of ``<_convolution(x, k, stride), y>`` with respect to the kernel (3, 3, I, O)."""
-    many_inputs = x.shape[-1] >= y.shape[-1]
-    return lax.platform_dependent(
-        x,
-        y,
-        cpu=_weight_gradient_by_taps
-        if stride == 2 and many_inputs
-        else functools.partial(_weight_gradient_as_product, stride=stride),
-        default=functools.partial(_weight_gradient_as_convolution, stride=stride),
-    )
+    inputs, outputs = x.shape[-1], y.shape[-1]
+    if stride == 1:
+        fast = _weight_gradient_by_lines
+    elif min(inputs, outputs) >= 32 and _pixels(y) >= outputs:
+        fast = winograd.weight_gradient
+    elif inputs >= outputs:
+        fast = _weight_gradient_by_rows
+    else:
+        fast = _weight_gradient_as_product
+    native = functools.partial(_weight_gradient_as_convolution, stride=stride)
+    return lax.platform_dependent(x, y, cpu=fast, default=native)
 
 
-def _weight_gradient_as_product(x: jax.Array, y: jax.Array, *, stride: int) -> jax.Array:
-    gradient = _product(_neighbourhoods(_after(x, y), stride).T, y.reshape(-1, y.shape[-1]))
+def _weight_gradient_by_lines(x: jax.Array, y: jax.Array) -> jax.Array:
+    """One product of columns of taps, taken of x, and rows of taps, taken of y.
+
+    It copies three of each, where neighbourhoods are nine of x.
+    """
+    _, height, width, _ = x.shape
+    wide = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    tall = jnp.pad(y, ((0, 0), (2, 2), (0, 0), (0, 0)))
+    columns = jnp.concatenate([wide[:, :, j : j + width] for j in range(3)], axis=-1)
+    rows = jnp.concatenate([tall[:, 2 - i : 4 - i + height] for i in range(3)], axis=-1)
+    gradient = _product(columns.reshape(-1, columns.shape[-1]).T, rows.reshape(-1, rows.shape[-1]))
+    return gradient.reshape(3, x.shape[-1], 3, y.shape[-1]).transpose(2, 0, 1, 3)
+
+
+def _weight_gradient_as_product(x: jax.Array, y: jax.Array) -> jax.Array:
+    gradient = _product(_neighbourhoods(x).T, y.reshape(-1, y.shape[-1]))
     return gradient.reshape(3, 3, x.shape[-1], y.shape[-1])
 
 
-def _weight_gradient_by_taps(x: jax.Array, y: jax.Array) -> jax.Array:
-    """One product per tap: copies x once and y four times, where neighbourhoods are 9/4 of x."""
-    _, height, width, channels = y.shape
-    padded = jnp.pad(jnp.moveaxis(_after(y, x), 3, 0), ((0, 0), (0, 0), (0, 1), (0, 1)))
-    by_channel = lax.optimization_barrier(padded)  # or XLA transposes anew for every tap
-    phases = [[x[:, i::2, j::2].reshape(-1, x.shape[-1]) for j in (0, 1)] for i in (0, 1)]
-    # The rows of taps, and columns likewise: which phase of x each meets, and y shifted by what.
-    meetings = ((1, 1), (0, 0), (1, 0))
-    taps = [
-        _product(
-            by_channel[:, :, down : down + height, right : right + width].reshape(channels, -1),
-            phases[row][column],
-        )
-        for row, down in meetings
-        for column, right in meetings
-    ]
-    return jnp.stack(taps).reshape(3, 3, channels, -1).swapaxes(2, 3)
+def _weight_gradient_by_rows(x: jax.Array, y: jax.Array) -> jax.Array:
+    """One product for even rows of x and one for odd ones: copies less where x has many channels.
+
+    In both, a quarter of the blocks of channels is for nothing.
+    """
+    n, height, width, outputs = y.shape
+    padded = jnp.pad(y, ((0, 0), (0, 1), (0, 1), (0, 0)))
+    shifts = [padded[:, i : i + height, j : j + width] for i in (0, 1) for j in (0, 1)]
+    pairs = x.reshape(n, height, 2, width, -1)  # of pixels side by side
+
+    def product(parity: int, shifts: list[jax.Array]) -> jax.Array:
+        joined = jnp.concatenate(shifts, axis=-1).reshape(-1, len(shifts) * outputs)
+        gradient = _product(pairs[:, :, parity].reshape(-1, pairs.shape[-1]).T, joined)
+        return gradient.reshape(2, x.shape[-1], -1, 2, outputs)
+
+    def taps(gradient: jax.Array) -> jax.Array:
+        """Of the columns: which pixel of a pair meets which shift."""
+        return jnp.stack([gradient[1, :, 1], gradient[0, :, 0], gradient[1, :, 0]])
+
+    even, odd = product(0, shifts[:2]), product(1, shifts)
+    return jnp.stack([taps(odd[:, :, 1]), taps(even[:, :, 0]), taps(odd[:, :, 0])])
 
 
 def _weight_gradient_as_convolution(x: jax.Array, y: jax.Array, *, stride: int) -> jax.Array:
@@ -200,7 +240,7 @@ def _downsample_forward(x, kernel):
 
 def _downsample_backward(residuals, gradient):
     x, kernel = residuals
-    return upsample(gradient, kernel), _weight_gradient(x, gradient, stride=2)
+    return upsample(gradient, kernel), _weight_gradient(_after(x, gradient), gradient, stride=2)
 
 
 def _upsample_forward(y, kernel):
@@ -209,7 +249,7 @@ def _upsample_forward(y, kernel):
 
 def _upsample_backward(residuals, gradient):
     y, kernel = residuals
-    return downsample(gradient, kernel), _weight_gradient(gradient, y, stride=2)
+    return downsample(gradient, kernel), _weight_gradient(gradient, _after(y, gradient), stride=2)
 
 
 def _filter_forward(x, kernel):
@@ -218,7 +258,9 @@ def _filter_forward(x, kernel):
 
 def _filter_backward(residuals, gradient):
     x, kernel = residuals
-    return filter_channels(gradient, _turned(kernel)), _weight_gradient(x, gradient, stride=1)
+    return filter_channels(gradient, _turned(kernel)), _weight_gradient(
+        _after(x, gradient), gradient, stride=1
+    )
 
 
 filter_channels.defvjp(_filter_forward, _filter_backward)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from linlatent import convolution
+from linlatent import convolution, winograd
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 
@@ -42,6 +42,16 @@ CASES = {
 }
 
 
+# Large enough for minimal filtering, with sides that its tiles do and do not divide.
+LARGE = {
+    "downsample, large": (*CASES["downsample"][:2], (2, 16, 12, 32), (3, 3, 32, 40)),
+    "downsample, large, odd": (*CASES["downsample"][:2], (3, 10, 14, 32), (3, 3, 32, 33)),
+    "upsample, large": (*CASES["upsample"][:2], (2, 8, 6, 40), (3, 3, 32, 40)),
+    "upsample, large, odd": (*CASES["upsample"][:2], (3, 5, 7, 33), (3, 3, 32, 33)),
+}
+CASES["upsample, as many inputs"] = (*CASES["upsample"][:2], (2, 6, 4, 5), (3, 3, 5, 5))
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_value_and_gradients_are_those_of_xla(name):
     ours, theirs, x_shape, kernel_shape = CASES[name]
@@ -61,7 +71,7 @@ def test_the_accelerators_weight_gradient_is_the_same(stride):
     y = jax.random.normal(jax.random.key(1), (2, 8 // stride, 6 // stride, 5))
     np.testing.assert_allclose(
         convolution._weight_gradient_as_convolution(x, y, stride=stride),
-        convolution._weight_gradient_as_product(x, y, stride=stride),
+        convolution._weight_gradient(x, y, stride=stride),
         rtol=1e-4,
         atol=1e-4,
     )
@@ -76,3 +86,30 @@ def test_upsample_is_the_adjoint_of_downsample():
         jnp.vdot(x, convolution.upsample(y, kernel)),
         rtol=1e-4,
     )
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_minimal_filtering_is_used_and_good_to_float32_rounding(name, monkeypatch):
+    ours, theirs, x_shape, kernel_shape = LARGE[name]
+    keys = jax.random.split(jax.random.key(0), 3)
+    x, kernel = jax.random.normal(keys[0], x_shape), jax.random.normal(keys[1], kernel_shape)
+    actual, actual_vjp = jax.vjp(ours, x, kernel)
+    cotangent = jax.random.normal(keys[2], actual.shape)
+    with jax.enable_x64(True):
+        exact, exact_vjp = jax.vjp(theirs, *(a.astype(jnp.float64) for a in (x, kernel)))
+        exact = (exact, *exact_vjp(cotangent.astype(jnp.float64)))
+    for a, e in zip((actual, *actual_vjp(cotangent)), exact, strict=True):
+        np.testing.assert_allclose(a, e, rtol=0, atol=1e-6 * np.abs(e).max())
+    calls = []
+    original = getattr(winograd, ours.__name__)
+    monkeypatch.setattr(winograd, ours.__name__, lambda *a: calls.append(a) or original(*a))
+    ours(x, kernel)
+    assert calls
+
+
+def test_weight_gradients_of_the_cpu_are_the_same():
+    x = jax.random.normal(jax.random.key(0), (2, 10, 6, 5))
+    y = jax.random.normal(jax.random.key(1), (2, 5, 3, 4))
+    expected = convolution._weight_gradient_as_product(x, y)
+    for gradient in (convolution._weight_gradient_by_rows, winograd.weight_gradient):
+        np.testing.assert_allclose(gradient(x, y), expected, rtol=1e-4, atol=1e-4)
