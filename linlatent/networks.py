@@ -42,7 +42,7 @@ def encode(variables: Variables, x: jax.Array) -> latent.Latent:
 
 
 def decode(variables: Variables, z: latent.Latent) -> jax.Array:
-    """Decodes a latent to images ``(N, H, W, 1)`` float32 in [0, 1].
+    """Decodes a latent to images ``(N, H, W, 1)`` float32; those of the paper's lie in [0, 1].
 
     Raises:
       ValueError: If the latent is not one of this network.

@@ -320,7 +320,7 @@ def _sum_of_neighbourhood(x: jax.Array) -> jax.Array:
         jnp.asarray(np.abs(np.subtract.outer(range(n), range(n))) <= _WINDOW // 2, x.dtype)
         for n in x.shape[1:3]
     )
-    return jnp.einsum("ij,njkc,kl->nilc", rows, x, columns)
+    return jnp.einsum("ij,njkc,kl->nilc", rows, x, columns, precision="highest")
 
 
 def _to_phases(x: jax.Array) -> jax.Array:

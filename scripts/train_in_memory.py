@@ -31,20 +31,16 @@ from linlatent.training.step import Batch, train_step
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))  # Configurations import each other.
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "Such as configs/sharp.py.")
-_WORKDIR = flags.DEFINE_string("workdir", None, "A new folder, local or gs://.")
-flags.mark_flags_as_required(["config", "workdir"])
-
 _STEPS_AT_ONCE = 100
 
 
 def main() -> None:
     """Trains, and writes the workdir."""
-    config = _CONFIG.value
+    config, workdir = flags.FLAGS.config, flags.FLAGS.workdir
     configuration.validate(config)
-    inference.check_new(_WORKDIR.value)
+    inference.check_new(workdir)
     source = open_source(config.data.source, **config.data[config.data.source])
-    inference.save(train(config, source), _WORKDIR.value)
+    inference.save(train(config, source), workdir)
 
 
 def train(config: ConfigDict, source: StackSource) -> inference.Model:
@@ -150,4 +146,7 @@ def draw_batch(
 
 
 if __name__ == "__main__":
+    config_flags.DEFINE_config_file("config", None, "Such as configs/sharp.py.")
+    flags.DEFINE_string("workdir", None, "A new folder, local or gs://.")
+    flags.mark_flags_as_required(["config", "workdir"])
     program.run(main)

@@ -222,7 +222,7 @@ def test_its_options_are_fields_of_the_configuration(tmp_path):
 
 @pytest.fixture
 def open_synthetic(tmp_path, monkeypatch):
-    def blank(slide_id, *, channel, height, width):
+    def blank(slide_id, *, channel, height, width, varied):
         return np.zeros((slides.NUM_LEVELS, height, width), np.uint16)
 
     monkeypatch.setattr(slides, "render_slide", blank)
