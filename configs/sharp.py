@@ -1,6 +1,10 @@
 """The recommended model: content and blur apart, trained to deblur, on the embedded data.
 
 Command:  python main.py --config=configs/sharp.py --workdir=DIR --mode=train_and_evaluate
+On a GPU: python scripts/train_in_memory.py --config=configs/sharp.py --workdir=DIR
+
+A minute or two on a GPU (H100, H200), five hours and a half on two CPU cores. Then, on the embedded
+test slides, PSNR of 42.1 dB with c and 41.9 dB without, where the untouched input has 34.2 dB.
 """
 
 import ml_collections
