@@ -102,9 +102,11 @@ def _declare_deblur(parser: argparse.ArgumentParser) -> None:
 
 
 def _deblur(model: str, image: str, out: str, blurrier: str | None, alpha: float | None) -> None:
-    frames = [_read_frame(path) for path in (image, blurrier) if path is not None]
     sharp = inference.deblur_frame(
-        inference.load(model), frames[0], blurrier=frames[1] if blurrier else None, alpha=alpha
+        inference.load(model),
+        _read_frame(image),
+        blurrier=None if blurrier is None else _read_frame(blurrier),
+        alpha=alpha,
     )
     images.write_image(out, sharp)
     print(f"{out}: {image}, deblurred")

@@ -73,8 +73,8 @@ def exposed(source: StackSource, split: str, share: float) -> np.ndarray:
         crop = stack[:, top : top + _CROP, left : left + _CROP].astype(np.float64)
         if share < 1:
             crop[1:] = _dimmed(crop[1:], share, camera, np.random.default_rng(number))
-        crops.append((crop - low[:, None, None]) / (high - low)[:, None, None])
-    return np.stack(crops).astype(np.float32)[..., None]
+        crops.append(images.normalise(crop, low, high, "stack"))
+    return np.stack(crops)[..., None]
 
 
 def _dimmed(

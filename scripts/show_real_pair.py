@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import sys
 
-import jax
 import numpy as np
 from matplotlib import pyplot as plt
 
 import linlatent
-from linlatent import images, metrics, networks
+from linlatent import images, metrics
 
 _GAMMA = 0.7
 """So that dim nuclei are to be seen beside bright ones."""
@@ -22,15 +21,8 @@ _GAMMA = 0.7
 
 def main(name: str, blurred: str, sharp: str, picture: str) -> None:
     """Deblurs, measures and draws."""
-    params, config, _ = linlatent.load(name)
-    stride = 2 ** len(networks.of(params).widths_of(params))
-    frames = [images.read_image(path) for path in (blurred, sharp)]
-    height, width = (n // stride * stride for n in frames[0].shape)
-    b, a = (frame[:height, :width] for frame in frames)
-    low, high = images.intensity_range(b[None], config.data.normalisation)
-    x = images.normalise(b[None], low, high, config.data.normalisation)[..., None]
-    y = np.asarray(jax.jit(linlatent.deblur_single)(params, x))[..., 0]
-    restored = images.denormalise(y, low, high)[0]
+    b, a = images.read_image(blurred), images.read_image(sharp)
+    restored = linlatent.deblur_frame(linlatent.load(name), b)
     before, after = (_psnr(image, a) for image in (b, restored))
     print(f"PSNR after the best gain and offset: {before:.2f} dB, deblurred {after:.2f} dB")
 

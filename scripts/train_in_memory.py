@@ -33,6 +33,12 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))  # Configurations imp
 
 _STEPS_AT_ONCE = 100
 
+_FIXED = {
+    **{"data.crops": "random", "batching": "triplet"},
+    **{"num_models": 1, "accumulate": 1, "init_from": None},
+}
+"""Fields of the configuration that have one value here."""
+
 
 def main() -> None:
     """Trains, and writes the workdir."""
@@ -47,13 +53,17 @@ def train(config: ConfigDict, source: StackSource) -> inference.Model:
     """Trains the network of a configuration on the training slides of a source, all of one size.
 
     Raises:
-      ValueError: If the configuration asks for what is not done here: other crops than random ones,
-        other batches than triplets, no number of steps or not a multiple of 100.
+      ValueError: If the configuration asks for what is not done here (`_FIXED`), or the number of
+        steps is missing or not a multiple of 100.
     """
-    for field, value in (("data.crops", "random"), ("batching", "triplet")):
-        given = config.data.crops if field == "data.crops" else config.batching
-        if given != value:
-            raise ValueError(f"config.{field} is {given!r}, expected {value!r} here")
+    given = config.to_dict()
+    for field, value in _FIXED.items():
+        group, _, name = field.rpartition(".")
+        found = (given[group] if group else given)[name]
+        if found != value:
+            raise ValueError(f"config.{field} is {found!r}, expected {value!r} here")
+    if config.data.normalisation == "plane-8bit":
+        raise ValueError("config.data.normalisation is 'plane-8bit', expected another one here")
     if not config.num_steps or config.num_steps % _STEPS_AT_ONCE:
         raise ValueError(
             f"config.num_steps is {config.num_steps!r}, expected a multiple of {_STEPS_AT_ONCE}"

@@ -77,6 +77,10 @@ def test_it_trains_a_model_as_main_does(script, config, tmp_path, capsys):
     [
         ("data.crops", "ten", r"config.data.crops is 'ten', expected 'random' here"),
         ("batching", "stack", r"config.batching is 'stack', expected 'triplet' here"),
+        ("num_models", 2, r"config.num_models is 2, expected 1 here"),
+        ("accumulate", 4, r"config.accumulate is 4, expected 1 here"),
+        ("init_from", "w", r"config.init_from is 'w', expected None here"),
+        ("data.normalisation", "plane-8bit", r"'plane-8bit', expected another one here"),
         ("num_steps", 150, r"config.num_steps is 150, expected a multiple of 100"),
     ],
 )
