@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.plan import Job, title
+from linlatent import devices
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -31,12 +32,16 @@ class Worker:
     def __init__(self, job: Job, environment: Mapping[str, str] | None = None):
         start = time.perf_counter()
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (closed by close)
-        options = ["--keep-memory"] if job.keeps_memory else []
+        tunables = f"{devices.HUGE_PAGES}={int(job.huge_pages)}"
         command = (sys.executable, "-m", "benchmarks.worker", job.module, job.function)
         self._process = subprocess.Popen(
-            [*command, json.dumps(dict(job.arguments)), *options],
+            [*command, json.dumps(dict(job.arguments))],
             cwd=ROOT,
-            env={**os.environ, "JAX_PLATFORMS": "cpu", **(environment or {})},
+            env={
+                **os.environ,
+                **{"JAX_PLATFORMS": "cpu", "GLIBC_TUNABLES": tunables},
+                **(environment or {}),
+            },
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,

@@ -15,15 +15,18 @@ _RUNS = WARM_UPS + 1
 
 TRIPLETS = "linlatent, triplets"
 STACKS = "linlatent, stacks"
-TRIPLETS_MEMORY_RETURNED = "linlatent, triplets, memory returned"
+TRIPLETS_SMALL_PAGES = "linlatent, triplets, small pages"
 LINEN = "plain linen"
 TORCH_F32 = {
     "PyTorch": {"channels_last": False, "compiled": False},
     "PyTorch, channels_last": {"channels_last": True, "compiled": False},
     "PyTorch, compiled": {"channels_last": True, "compiled": True},
 }
-TORCH_F32_MEMORY_KEPT = "PyTorch, channels_last, memory kept"
-"""The fastest of these under `linlatent.devices.keep_memory`, which they know nothing of."""
+TORCH_F32_HUGE_PAGES = {
+    f"{name}, huge pages": TORCH_F32[name]
+    for name in ("PyTorch, channels_last", "PyTorch, compiled")
+}
+"""The fastest of these in training and in deblurring, with the pages that linlatent asks for."""
 TORCH_BF16 = {  # Compiling takes long, and made these slower.
     f"{name}, bfloat16": ways for name, ways in TORCH_F32.items() if not ways["compiled"]
 }
@@ -106,7 +109,7 @@ class Job:
       repeats: How often it is measured.
       seconds: About how long a repeat takes, to tell how much is left to do.
       seconds_to_ready: About how long it takes to be ready.
-      keeps_memory: Whether its process runs under `linlatent.devices.keep_memory`.
+      huge_pages: Whether its process asks for them, see `linlatent.devices.use_huge_pages`.
     """
 
     row: Mapping[str, Any]
@@ -116,7 +119,7 @@ class Job:
     repeats: int
     seconds: float
     seconds_to_ready: float
-    keeps_memory: bool = False
+    huge_pages: bool = False
 
 
 def title(row: Mapping[str, Any]) -> str:
@@ -160,7 +163,7 @@ def training(scale: Scale, objective: str, batch: int) -> list[Job]:
     stacks = stacks_for(batch)
 
     def job(
-        name: str, module: str, seconds_to_ready: float, keeps_memory: bool = False, **extra: Any
+        name: str, module: str, seconds_to_ready: float, huge_pages: bool = False, **extra: Any
     ) -> Job:
         stacked = name == STACKS
         examples = stacks if stacked else batch
@@ -188,28 +191,25 @@ def training(scale: Scale, objective: str, batch: int) -> list[Job]:
             *(row, module, "train", arguments, scale.repeats[batch]),
             seconds=_RUNS * seconds,
             seconds_to_ready=seconds_to_ready + seconds,
-            keeps_memory=keeps_memory,
+            huge_pages=huge_pages,
         )
 
     # What takes long keeps to the smaller batch where no ratio asks for the larger one.
     in_full = objective == "indirect" or batch == min(scale.repeats)
     return [
-        job(TRIPLETS, "ours", 15, keeps_memory=True, batching="triplet"),
-        job(STACKS, "ours", 15, keeps_memory=True, batching="stack"),
-        job(TRIPLETS_MEMORY_RETURNED, "ours", 15, batching="triplet"),
+        job(TRIPLETS, "ours", 30, huge_pages=True, batching="triplet"),
+        job(STACKS, "ours", 30, huge_pages=True, batching="stack"),
+        job(TRIPLETS_SMALL_PAGES, "ours", 30, batching="triplet"),
         *(
             job(name, "torch_model", 45 if ways["compiled"] else 4, **ways, bfloat16=bfloat16)
             for ways_of, bfloat16 in ((TORCH_F32, False), (TORCH_BF16, True))
             for name, ways in ways_of.items()
             if in_full or not ways["compiled"]
         ),
-        job(
-            TORCH_F32_MEMORY_KEPT,
-            "torch_model",
-            seconds_to_ready=4,
-            keeps_memory=True,
-            **TORCH_F32["PyTorch, channels_last"],
-            bfloat16=False,
+        *(
+            job(name, "torch_model", 4, huge_pages=True, **ways, bfloat16=False)
+            for name, ways in TORCH_F32_HUGE_PAGES.items()
+            if not ways["compiled"]
         ),
         *([job(LINEN, "linen_model", 15)] if in_full else []),
     ]
@@ -244,7 +244,9 @@ def products(scale: Scale) -> list[Job]:
 def deblurring(scale: Scale, what: str, images: Mapping[str, int]) -> list[Job]:
     """Encoding b and c, extrapolating and decoding."""
 
-    def job(name: str, module: str, seconds_to_ready: float, **extra: Any) -> Job:
+    def job(
+        name: str, module: str, seconds_to_ready: float, huge_pages: bool = False, **extra: Any
+    ) -> Job:
         return Job(
             row={"section": "deblurring", "competitor": name, "images": what},
             module=module,
@@ -253,13 +255,15 @@ def deblurring(scale: Scale, what: str, images: Mapping[str, int]) -> list[Job]:
             repeats=scale.other_repeats,
             seconds=_RUNS * 0.5,
             seconds_to_ready=seconds_to_ready,
+            huge_pages=huge_pages,
         )
 
     return [
-        job("linlatent", "ours", 8),
+        job("linlatent", "ours", 8, huge_pages=True),
         *(
-            job(name, "torch_model", 25 if ways["compiled"] else 4, **ways)
-            for name, ways in TORCH_F32.items()
+            job(name, "torch_model", 25 if ways["compiled"] else 4, huge_pages, **ways)
+            for all_ways, huge_pages in ((TORCH_F32, False), (TORCH_F32_HUGE_PAGES, True))
+            for name, ways in all_ways.items()
         ),
     ]
 

@@ -27,9 +27,9 @@ COMPETITORS = """\
 * **plain linen**: the same in `nn.Conv`, `nn.ConvTranspose` and `nn.BatchNorm`, differentiated by
   JAX as they come.
 
-linlatent keeps the memory that a step frees for the next one, as `main.py` makes it; the row
-*memory returned* is without. PyTorch does no such thing of itself; in the row *memory kept* it is
-made to. Before every repeat two steps are taken that do not count.
+linlatent's memory comes in pages of 2 MiB where Linux has them, for which `main.py` asks; the row
+*small pages* is without. PyTorch does not ask for them; in the rows *huge pages* it is made to.
+Before every repeat a step is taken that does not count.
 
 Peak memory is that of the whole process, libraries and all, from after compilation. GFLOP/s count
 the convolutions that the objective needs, whatever a competitor does to compute them."""

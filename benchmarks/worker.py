@@ -3,9 +3,6 @@
 It makes a `Workload`, ``benchmarks.MODULE.FUNCTION(**ARGUMENTS)`` with the arguments in JSON, and
 says so in a line of JSON on stdout. Every line on stdin then asks for one repeat, which is answered
 by a line with its seconds and the peak of the process's memory. It ends with its stdin.
-
-With ``--keep-memory`` at the end, the process keeps memory as `linlatent.devices.keep_memory` does;
-while others have their turn it gives it back even so.
 """
 
 from __future__ import annotations
@@ -22,18 +19,15 @@ import time
 from typing import Any, TextIO
 
 from benchmarks.workload import WARM_UPS, NotAvailable
-from linlatent import devices
 
 PAUSE = 0.3
 """Seconds after a repeat in which XLA gives back memory, lest the next competitor feel it."""
 
 
 def main() -> None:
-    """Serves repeats until stdin ends."""
+    """Serves repeats until stdin ends; while others have their turn it holds little memory."""
     replies = _claim_stdout()
-    module, function, arguments, *options = sys.argv[1:]
-    if options == ["--keep-memory"]:
-        devices.keep_memory()
+    module, function, arguments = sys.argv[1:]
     try:
         make = getattr(importlib.import_module(f"benchmarks.{module}"), function)
         workload = make(**json.loads(arguments))

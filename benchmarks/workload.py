@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-WARM_UPS = 2
-"""Runs after a pause that do not count: in the first two, memory that is kept comes anew."""
+WARM_UPS = 1
+"""Runs after a pause that do not count: caches are cold, and memory was given back."""
 
 
 class Workload(NamedTuple):

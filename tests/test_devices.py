@@ -216,16 +216,21 @@ def test_idle_devices_are_told(tmp_path, caplog, seconds, idle):
     assert re.search(idle, caplog.text)
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the GNU C library only")
-@pytest.mark.parametrize("kept", [True, False])
-def test_memory_that_is_kept_need_not_be_cleared_again(kept):
-    program = f"""
+@pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc" or platform.libc_ver()[1] < "2.35",
+    reason="the GNU C library, from 2.35 on",
+)
+@pytest.mark.skipif(
+    not devices.POLICY.exists() or "[madvise]" not in devices.POLICY.read_text(),
+    reason="Linux where it gives huge pages on request",
+)
+@pytest.mark.parametrize("tunables", [None, "glibc.malloc.perturb=0", f"{devices.HUGE_PAGES}=0"])
+def test_huge_pages_are_used_unless_refused(tunables):
+    program = """
 import resource
 from linlatent import devices
-if {kept}:
-    devices.keep_memory()
+devices.use_huge_pages()
 import numpy as np
-np.ones(2**23)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 np.ones(2**23)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
@@ -233,10 +238,17 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
     output = subprocess.run(
         [sys.executable, "-c", program],
         cwd=ROOT,
-        env={**os.environ, "NUMPY_MADVISE_HUGEPAGE": "0"},
+        env={
+            **{name: value for name, value in os.environ.items() if name != "GLIBC_TUNABLES"},
+            **({"GLIBC_TUNABLES": tunables} if tunables else {}),
+            "NUMPY_MADVISE_HUGEPAGE": "0",
+        },
         capture_output=True,
         text=True,
         check=True,
     ).stdout
     pages = 2**26 / os.sysconf("SC_PAGE_SIZE")
-    assert int(output) < 100 if kept else int(output) >= pages
+    if tunables == f"{devices.HUGE_PAGES}=0":
+        assert int(output) >= pages
+    else:
+        assert int(output) < pages / 10
