@@ -41,8 +41,9 @@ def default() -> ConfigDict:
     # batches of seed.
     config.num_models = 1
 
-    # Objective: baseline | indirect | direct (the paper), extrapolated | separated (beyond it),
-    # with l1 (the paper), mse (its published code), rmse or log.
+    # Objective: baseline | indirect | direct (the paper), extrapolated | separated (beyond it) |
+    # separated_blur (the reading of blur alone), with l1 (the paper), mse (its published code),
+    # rmse or log.
     config.objective = "indirect"
     config.criterion = "l1"
     config.latent_weight = 1.0
@@ -58,7 +59,7 @@ def default() -> ConfigDict:
     config.schedule = "constant"  # of the learning rate; cosine: up, then down to nothing
     config.num_epochs = 40
     config.num_steps = config_dict.placeholder(int)  # instead of num_epochs; a step is a batch
-    config.init_from = config_dict.placeholder(str)  # a workdir whose weights to start from
+    config.init_from = config_dict.placeholder(str)  # a model whose weights to start from
     config.log_every_steps = 20
     config.validate_every_steps = config_dict.placeholder(int)  # None: once an epoch
     config.tensorboard = False

@@ -1,4 +1,4 @@
-"""The objectives of the paper (Section 3.2) and two beyond it, as named terms on arrays.
+"""The objectives of the paper (Section 3.2) and three beyond it, as named terms on arrays.
 
 A term maps what the network made of a batch to one number per example; an objective is a row of
 terms with their weights. A new objective is a new row.
@@ -151,11 +151,15 @@ OBJECTIVES: Mapping[str, Mapping[str, float]] = {
         **{"reconstruction": 0.05, "interpolation": 0.05, "extrapolation": 0.5, "focus": 1.0},
         **{"content": 0.001, "blur": 0.03},
     },
+    "separated_blur": {"blur": 1.0},
 }
 """The terms of each objective and their weights in the loss. The first three are the paper's."""
 
-SEPARATED = ("separated",)
+SEPARATED = ("separated", "separated_blur")
 """Objectives of a network that keeps content and blur apart; all others are of the paper's."""
+
+TRAINED_PART: Mapping[str, tuple[str, ...]] = {"separated_blur": ("encoder", "blur")}
+"""The part of the network, a path of names, that an objective trains; not listed, all of it."""
 
 
 def objective_terms(

@@ -82,7 +82,11 @@ def test_the_separated_network_and_its_objective_belong_together():
     configuration.validate(make(**separated))
     for field, value, message in (
         ("model.network", "paper", "config.objective is 'separated', expected .* and only then"),
-        ("objective", "indirect", "config.objective is 'indirect', expected separated with"),
+        (
+            "objective",
+            "indirect",
+            "config.objective is 'indirect', expected separated, separated_blur with",
+        ),
         ("triplets", "midpoint", "config.triplets is 'midpoint', expected 'spanning'"),
         ("model.widths", (4, 8, 8), r"config.model.widths is \(4, 8, 8\), expected at least four"),
     ):

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import traverse_util
 
 import linlatent
 from linlatent import networks, separated
@@ -154,16 +155,18 @@ def test_mistakes_are_named(params, latents):
         linlatent.decode(params, zb.content)
 
 
+TRAINING = {
+    **{"model.network": "separated", "objective": "separated", "triplets": "spanning"},
+    **{"model.widths": WIDTHS, "criterion": "log", "schedule": "cosine"},
+    **{"data.crops": "random", "batch_size": 8, "num_steps": 30, "validate_every_steps": 15},
+}
+
+
 @pytest.fixture(scope="module")
 def workdir(tiny_config, tmp_path_factory):
     """A tiny network that was trained on a folder."""
     folder = tmp_path_factory.mktemp("separated")
-    fields = {
-        **{"model.network": "separated", "objective": "separated", "triplets": "spanning"},
-        **{"model.widths": WIDTHS, "criterion": "log", "schedule": "cosine"},
-        **{"data.crops": "random", "batch_size": 8, "num_steps": 30, "validate_every_steps": 15},
-    }
-    train(tiny_config(fields), folder)
+    train(tiny_config(TRAINING), folder)
     return folder
 
 
@@ -173,3 +176,18 @@ def test_it_is_trained_and_evaluated_like_the_paper_s(workdir):
     assert step in (15, 30)
     estimates = {row["estimate"] for row in evaluate(workdir)["rows"]}
     assert {"deblurred", "reconstruction", "synthesised"} <= estimates
+
+
+def test_the_reading_of_blur_is_trained_by_itself(workdir, tiny_config, tmp_path):
+    steps = {"batching": "stack", "batch_size": 4, "num_steps": 10, "validate_every_steps": 10}
+    config = tiny_config({**TRAINING, "objective": "separated_blur", **steps})
+    with pytest.raises(ValueError, match=r"init_from is not given; .* expected the workdir or"):
+        train(config, tmp_path / "none")
+    config.init_from = str(workdir)
+    train(config, tmp_path / "blur")
+    before, after = (
+        traverse_util.flatten_dict(linlatent.load(folder).params, sep="/")
+        for folder in (workdir, tmp_path / "blur")
+    )
+    changed = {name for name in before if not np.array_equal(before[name], after[name])}
+    assert changed == {name for name in before if name.startswith("params/encoder/blur/")}

@@ -15,7 +15,7 @@ from etils import epath
 from jax.sharding import Mesh, NamedSharding
 from ml_collections import ConfigDict
 
-from linlatent import checkpoints, devices, inference, networks
+from linlatent import checkpoints, devices, inference, losses, networks
 from linlatent import config as configuration
 from linlatent.data import (
     TRIPLETS,
@@ -58,6 +58,11 @@ def train(config: ConfigDict, workdir: epath.PathLike) -> TrainState:
       NonFiniteLossError: If the loss is NaN or infinite.
     """
     configuration.validate(config)
+    if config.objective in losses.TRAINED_PART and not config.init_from:
+        raise ValueError(
+            f"config.init_from is not given; objective {config.objective!r} trains a part of a"
+            " network, expected the workdir or the name of one"
+        )
     with devices.first_process_first("data"):  # It generates or downloads what is not there yet.
         source = open_source(config.data.source, **config.data[config.data.source])
     table = TRIPLETS[config.triplets](source.num_levels)

@@ -34,8 +34,8 @@ def run(
     Returns:
       The outputs, and for each half of the network the BatchNorm moments of its passes, stacked.
     """
-    extrapolates = "extrapolation" in losses.OBJECTIVES[recipe.objective]
-    passes = _with_extrapolation if extrapolates else _of_the_paper
+    of_the_paper = losses.OBJECTIVES[recipe.objective].keys() <= losses.OBJECTIVES["direct"].keys()
+    passes = _of_the_paper if of_the_paper else _with_extrapolation
     return passes(variables, batch, recipe, encode=encode, decode=decode)
 
 

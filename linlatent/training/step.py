@@ -8,12 +8,13 @@ its triplets has P = 9 and T = 16. The loop adds jit, donation and shardings.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax.tree_util import DictKey
 
 from linlatent import losses, model, networks
 from linlatent.training import passes
@@ -52,6 +53,8 @@ def gradients_of(
 ) -> tuple[Any, dict[str, jax.Array], model.Statistics]:
     """Differentiates the objective's mean over a batch, in training mode.
 
+    Where the objective trains a part of the network alone, the other gradients are zero.
+
     Args:
       variables: The network.
       batch: As in `train_step`.
@@ -64,7 +67,10 @@ def gradients_of(
     network = networks.of(variables)
     joint, dtype = recipe.joint_statistics, recipe.dtype
 
+    part = losses.TRAINED_PART.get(recipe.objective, ())
+
     def mean_loss(params: Any) -> tuple[jax.Array, Any]:
+        params = jax.tree.map_with_path(functools.partial(_trained, part=part), params)
         outputs, moments = passes.run(
             {**variables, "params": params},
             batch,
@@ -104,6 +110,12 @@ def validation_step(
     )
     sums = {name: jnp.sum(term * mask) for name, term in _terms(outputs, recipe).items()}
     return {**sums, "count": jnp.sum(mask)}
+
+
+def _trained(path: Sequence[DictKey], leaf: jax.Array, *, part: Sequence[str]) -> jax.Array:
+    """The leaf of the parameters at a path, through which no gradient goes outside of the part."""
+    names = tuple(key.key for key in path[: len(part)])
+    return leaf if names == tuple(part) else jax.lax.stop_gradient(leaf)
 
 
 def _without_moments(apply: Callable[[networks.Variables, jax.Array], jax.Array]) -> Apply:

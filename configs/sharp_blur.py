@@ -1,0 +1,23 @@
+"""Second step of the recommended model: to read blur off its features, which stay as they are.
+
+Command:  python main.py --config=configs/sharp_blur.py --config.init_from=MODEL --workdir=DIR
+
+MODEL is the workdir of a training of sharp.py. Only the few layers of `linlatent.separated.Blur`
+learn, and nothing is decoded: minutes on two CPU cores. What the network makes of an image by
+itself stays the same; the steps of its latent space become more even.
+"""
+
+import ml_collections
+
+from configs import sharp
+
+
+def get_config() -> ml_collections.ConfigDict:
+    """Whole stacks, whose planes have all levels of blur equally often."""
+    config = sharp.get_config()
+    config.objective = "separated_blur"
+    config.batching = "stack"
+    config.batch_size = 6
+    config.num_steps = 8000
+    config.validate_every_steps = 2000
+    return config
