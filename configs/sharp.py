@@ -3,8 +3,9 @@
 Command:  python main.py --config=configs/sharp.py --workdir=DIR --mode=train_and_evaluate
 On a GPU: python scripts/train_in_memory.py --config=configs/sharp.py --workdir=DIR
 
-A minute or two on a GPU (H100, H200), hours on two CPU cores. Then, on the embedded test slides, PSNR
-of 42.1 dB with c and 41.9 dB without, where the untouched input has 34.2 dB. sharp_blur.py goes on.
+A minute or two on a GPU (H100, H200), hours on two CPU cores. Then, on the embedded test slides,
+PSNR of 42.1 dB with c and 41.9 dB without, where the untouched input has 34.2 dB. sharp_blur.py
+goes on from there.
 """
 
 import ml_collections
