@@ -23,7 +23,7 @@ from ml_collections import ConfigDict, config_flags
 from tqdm import tqdm
 
 from linlatent import config as configuration
-from linlatent import images, inference, program
+from linlatent import images, inference, losses, program
 from linlatent.data import TRIPLETS, StackSource, Triplet, open_source
 from linlatent.training.recipe import Recipe
 from linlatent.training.state import TrainState, create_state
@@ -62,6 +62,8 @@ def train(config: ConfigDict, source: StackSource) -> inference.Model:
         found = (given[group] if group else given)[name]
         if found != value:
             raise ValueError(f"config.{field} is {found!r}, expected {value!r} here")
+    if config.objective in losses.TRAINED_PART:
+        raise ValueError(f"config.objective is {config.objective!r}, expected another one here")
     if config.data.normalisation == "plane-8bit":
         raise ValueError("config.data.normalisation is 'plane-8bit', expected another one here")
     if not config.num_steps or config.num_steps % _STEPS_AT_ONCE:
@@ -103,8 +105,8 @@ def train(config: ConfigDict, source: StackSource) -> inference.Model:
     key = jax.random.key(config.seed)
     with tqdm(total=config.num_steps, unit="step", desc="training") as progress:
         for number in range(config.num_steps // _STEPS_AT_ONCE):
-            state, losses = steps(state, jax.random.fold_in(key, number), slides)
-            progress.set_postfix(loss=f"{float(losses.mean()):.4f}")
+            state, values = steps(state, jax.random.fold_in(key, number), slides)
+            progress.set_postfix(loss=f"{float(values.mean()):.4f}")
             progress.update(_STEPS_AT_ONCE)
     return inference.Model(state.variables, config, config.num_steps)
 

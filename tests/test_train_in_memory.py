@@ -81,6 +81,7 @@ def test_it_trains_a_model_as_main_does(script, config, tmp_path, capsys):
         ("accumulate", 4, r"config.accumulate is 4, expected 1 here"),
         ("init_from", "w", r"config.init_from is 'w', expected None here"),
         ("data.normalisation", "plane-8bit", r"'plane-8bit', expected another one here"),
+        ("objective", "separated_blur", "is 'separated_blur', expected another one here"),
         ("num_steps", 150, r"config.num_steps is 150, expected a multiple of 100"),
     ],
 )
