@@ -126,9 +126,6 @@ def _ratios(rows: Sequence[Row]) -> dict[str, float | None]:
     def rate(key: str) -> Callable[[Row], float]:
         return lambda row: row[f"{key}_per_second"]["median"]
 
-    def speed(row: Row) -> float:
-        return 1 / row["seconds"]["median"]
-
     def peak_memory(row: Row) -> float:
         return row["peak_bytes"]
 
@@ -140,9 +137,9 @@ def _ratios(rows: Sequence[Row]) -> dict[str, float | None]:
         "stack_vs_torch_f32_huge_pages": _ratio(stacks, torch_huge, triplets),
         "stack_vs_torch_bf16": _ratio(stacks, bfloat16, triplets),
         "triplet_vs_plain_linen": _ratio(ours, _fastest(training, [LINEN]), triplets),
-        "frame_vs_torch_f32": _ratio(frame, _fastest(deblurring, TORCH_F32), speed),
+        "frame_vs_torch_f32": _ratio(frame, _fastest(deblurring, TORCH_F32), _speed),
         "frame_vs_torch_f32_huge_pages": _ratio(
-            frame, _fastest(deblurring, TORCH_F32_HUGE_PAGES), speed
+            frame, _fastest(deblurring, TORCH_F32_HUGE_PAGES), _speed
         ),
         "share_of_matmul_peak": _ratio(ours, product, flops),
         "peak_memory_vs_torch": _ratio(ours, torch, peak_memory),
@@ -161,11 +158,12 @@ def _measured(rows: Iterable[Row], **wanted: Any) -> list[Row]:
 def _fastest(rows: Iterable[Row], competitors: Iterable[str] | None) -> Row | None:
     """The row with the most operations, triplets or images per second, if there is any."""
     candidates = [row for row in rows if competitors is None or row["competitor"] in competitors]
+    return max(candidates, key=_speed, default=None)
 
-    def speed(row: Row) -> float:
-        return row.get("flops", 1) / row["seconds"]["median"]
 
-    return max(candidates, key=speed, default=None)
+def _speed(row: Row) -> float:
+    """Operations per second; where they were not counted, repeats."""
+    return row.get("flops", 1) / row["seconds"]["median"]
 
 
 def _ratio(ours: Row | None, theirs: Row | None, value: Callable[[Row], float]) -> float | None:

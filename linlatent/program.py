@@ -26,13 +26,13 @@ def run(program: Callable[[], None]) -> None:
     Args:
       program: Does the work. Its ValueError, OSError and ArithmeticError are mistakes of the user.
     """
-    devices.use_huge_pages()
     app.run(functools.partial(_main, program), flags_parser=_parse_flags)
 
 
 def _main(program: Callable[[], None], arguments: list[str]) -> None:
     if len(arguments) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(arguments[1:])}")
+    devices.use_huge_pages()
     _show_own_messages()
     devices.keep_compiled()
     try:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import skimage.metrics
 
-from linlatent import inference, metrics, model
+from linlatent import inference, metrics
 from linlatent.data import StackSource
 from linlatent.evaluation import protocol, tables
 from linlatent.evaluation.baselines import UNTUNED
@@ -68,12 +68,6 @@ def only(rows, **fields):
     return row
 
 
-@pytest.fixture(scope="module")
-def params():
-    """A small random network that halves its images twice."""
-    return jax.jit(model.init, static_argnums=1)(jax.random.key(0), (2, 3))
-
-
 def test_what_is_linear_in_blur_is_synthesised_and_deblurred_exactly():
     planes = linear_planes()
     made = predict_identity(planes)
@@ -83,8 +77,9 @@ def test_what_is_linear_in_blur_is_synthesised_and_deblurred_exactly():
     np.testing.assert_allclose(made.deblurred, expected, atol=1e-5)
 
 
-def test_predictions_agree_with_one_plane_at_a_time(params):
+def test_predictions_agree_with_one_plane_at_a_time(random_network):
     """The vmapped protocol is Eq. 1 and 2 of the public functions, plane by plane."""
+    params = random_network((2, 3))
     planes = np.random.default_rng(3).uniform(size=(2, LEVELS, 8, 8, 1)).astype(np.float32)
 
     @jax.jit

@@ -66,7 +66,6 @@ def gradients_of(
     """
     network = networks.of(variables)
     joint, dtype = recipe.joint_statistics, recipe.dtype
-
     part = losses.TRAINED_PART.get(recipe.objective, ())
 
     def mean_loss(params: Any) -> tuple[jax.Array, Any]:
@@ -112,10 +111,10 @@ def validation_step(
     return {**sums, "count": jnp.sum(mask)}
 
 
-def _trained(path: Sequence[DictKey], leaf: jax.Array, *, part: Sequence[str]) -> jax.Array:
+def _trained(path: Sequence[DictKey], leaf: jax.Array, *, part: tuple[str, ...]) -> jax.Array:
     """The leaf of the parameters at a path, through which no gradient goes outside of the part."""
     names = tuple(key.key for key in path[: len(part)])
-    return leaf if names == tuple(part) else jax.lax.stop_gradient(leaf)
+    return leaf if names == part else jax.lax.stop_gradient(leaf)
 
 
 def _without_moments(apply: Callable[[networks.Variables, jax.Array], jax.Array]) -> Apply:
