@@ -38,3 +38,20 @@ def test_bfloat16_images_stay_so_and_their_moments_are_float32():
     np.testing.assert_allclose(y.astype(jnp.float32).mean((0, 2, 3)), 0, atol=0.01)
     again = normalisation.by_moments(x, mean, var, jnp.ones(3), jnp.zeros(3))
     np.testing.assert_array_equal(again.astype(jnp.float32), y.astype(jnp.float32))
+
+
+def test_a_network_that_has_gone_to_pieces_is_not_hidden():
+    """NaN is the one scale with which the gradient's detour through memory does something."""
+    x = jax.random.normal(jax.random.key(0), (4, 2, 6, 5, 3))
+    scale = jnp.array([jnp.nan, 1.0, 2.0])
+
+    cotangent = jax.random.normal(jax.random.key(1), x.shape)
+
+    def total(x, scale):
+        return jnp.sum(cotangent * normalisation.by_batch(x, scale, jnp.zeros(3))[0])
+
+    of_x, of_scale = jax.jit(jax.grad(total, argnums=(0, 1)))(x, scale)
+    sound = jax.grad(total, argnums=(0, 1))(x, scale.at[0].set(1.0))
+    assert np.all(np.isnan(of_x[..., 0]))
+    np.testing.assert_allclose(of_x[..., 1:], sound[0][..., 1:], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(of_scale, sound[1], rtol=1e-5)
