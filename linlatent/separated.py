@@ -34,6 +34,9 @@ from linlatent import convolution, model
 CONTENT_CHANNELS = 9
 """The four phases of the image in focus, four features, and the local mean."""
 
+FEATURE_SCALE = 0.1
+"""What the features are multiplied by in a latent: they have the image's unit, and its size."""
+
 BLURRIEST = 8.0
 """Blur of the blurriest plane of a stack; 0 is in focus. Of nine planes it is the blur level."""
 
@@ -118,21 +121,34 @@ class Encoder(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> Latent:
-        mean = _local_mean(x, stride=2 ** len(self.widths))
-        image = _to_phases(x)
-        x = Convolution(self.widths[0], name="phases")((image - mean).astype(self.dtype))
-        fine = []
-        for i, width in enumerate(self.widths[1:], start=1):
-            fine.append(x)
-            x = Residual(name=f"in_{i}")(Downsample(width, name=f"down_{i}")(_activate(x)))
-        blur = Blur(name="blur")([*fine, x])
-        for i, width in reversed([*enumerate(self.widths[:-1])]):
-            x = Upsample(width, name=f"up_{i}")(_activate(x)) + fine.pop()
-            x = Residual(name=f"out_{i}")(x)
-        x = Mix(8, name="content")(_activate(x)).astype(jnp.float32)
+        mean = local_mean(x, stride=2 ** len(self.widths))
+        image = to_phases(x)
+        scales = descend((image - mean).astype(self.dtype), self.widths)
+        blur = Blur(name="blur")(scales)
+        x = Mix(8, name="content")(ascend(scales, self.widths)).astype(jnp.float32)
         sharpening, features = jnp.split(x, 2, axis=-1)
-        content = jnp.concatenate([image + 0.25 * sharpening, features, mean], axis=-1)
-        return Latent(content, jax.image.resize(blur, mean.shape, "bilinear"))
+        content = [image + 0.25 * sharpening, FEATURE_SCALE * features, mean]
+        return Latent(
+            jnp.concatenate(content, axis=-1), jax.image.resize(blur, mean.shape, "bilinear")
+        )
+
+
+def descend(x: jax.Array, widths: Sequence[int]) -> list[jax.Array]:
+    """Layers, of the module that calls it, from phases to features at all scales, finest first."""
+    scales = [Convolution(widths[0], name="phases")(x)]
+    for i, width in enumerate(widths[1:], start=1):
+        x = Downsample(width, name=f"down_{i}")(_activate(scales[-1]))
+        scales.append(Residual(name=f"in_{i}")(x))
+    return scales
+
+
+def ascend(scales: Sequence[jax.Array], widths: Sequence[int]) -> jax.Array:
+    """Layers, of the module that calls it, from there back to activations at the finest scale."""
+    *fine, x = scales
+    for i, width in reversed([*enumerate(widths[:-1])]):
+        x = Upsample(width, name=f"up_{i}")(_activate(x)) + fine.pop()
+        x = Residual(name=f"out_{i}")(x)
+    return _activate(x)
 
 
 class Blur(nn.Module):
@@ -163,8 +179,8 @@ class Decoder(nn.Module):
     @nn.compact
     def __call__(self, z: Latent) -> jax.Array:
         sharp, features, mean = jnp.split(z.content, [4, 8], axis=-1)
-        x = jnp.concatenate([sharp - mean, features], axis=-1)
-        x = jnp.concatenate([x * weight for weight in _weights(z.blur)], axis=-1)
+        x = jnp.concatenate([sharp - mean, features / FEATURE_SCALE], axis=-1)
+        x = jnp.concatenate([x * weight for weight in blur_weights(z.blur)], axis=-1)
         x = Convolution(self.widths[0], name="latent")(x.astype(self.dtype))
         fine = []
         for i, width in enumerate(self.widths[1:], start=1):
@@ -174,7 +190,7 @@ class Decoder(nn.Module):
         for i, width in reversed([*enumerate(self.widths[:-1])]):
             x = Upsample(width, name=f"up_{i}")(_activate(x)) + fine.pop()
         blurring = Mix(4, gain=0.25, name="phases")(_activate(x))
-        return _from_phases(sharp + blurring.astype(jnp.float32))
+        return from_phases(sharp + blurring.astype(jnp.float32))
 
 
 def init(key: jax.Array, widths: Sequence[int]) -> model.Variables:
@@ -259,7 +275,7 @@ def decode_in_training(
 def in_focus(z: Latent) -> jax.Array:
     """The image in focus, ``(..., H, W, 1)``: what `decode` makes of the content at a blur of 0."""
     phases = z.content[..., :4]
-    images = _from_phases(phases.reshape(-1, *phases.shape[-3:]))
+    images = from_phases(phases.reshape(-1, *phases.shape[-3:]))
     return images.reshape(*phases.shape[:-3], *images.shape[1:])
 
 
@@ -292,7 +308,7 @@ def _activate(x: jax.Array) -> jax.Array:
     return nn.leaky_relu(x, NEGATIVE_SLOPE)
 
 
-def _weights(blur: jax.Array) -> list[jax.Array]:
+def blur_weights(blur: jax.Array) -> list[jax.Array]:
     """How a blur ``(N, h, w, 1)`` weighs the content: not at 0, finely near it, coarsely far off.
 
     No plane is sharper than one in focus, so that a negative blur, extrapolated from errors, is 0.
@@ -302,7 +318,7 @@ def _weights(blur: jax.Array) -> list[jax.Array]:
     return [relative, jnp.square(relative), 1 - jnp.exp(-blur), 1 - jnp.exp(-blur / 2)]
 
 
-def _local_mean(x: jax.Array, *, stride: int) -> jax.Array:
+def local_mean(x: jax.Array, *, stride: int) -> jax.Array:
     """Means of the neighbourhoods of images ``(N, H, W, 1)``, in half their resolution."""
     n, height, width, _ = x.shape
     coarse = x.reshape(n, height // stride, stride, width // stride, stride, 1)
@@ -323,15 +339,15 @@ def _sum_of_neighbourhood(x: jax.Array) -> jax.Array:
     return jnp.einsum("ij,njkc,kl->nilc", rows, x, columns, precision="highest")
 
 
-def _to_phases(x: jax.Array) -> jax.Array:
+def to_phases(x: jax.Array) -> jax.Array:
     """Images ``(N, H, W, C)`` to the four phases of their pixels, ``(N, H / 2, W / 2, 4 C)``."""
     n, height, width, channels = x.shape
     phases = x.reshape(n, height // 2, 2, width // 2, 2, channels).transpose(0, 1, 3, 2, 4, 5)
     return phases.reshape(n, height // 2, width // 2, 4 * channels)
 
 
-def _from_phases(x: jax.Array) -> jax.Array:
-    """The inverse of `_to_phases`."""
+def from_phases(x: jax.Array) -> jax.Array:
+    """The inverse of `to_phases`."""
     n, height, width, channels = x.shape
     pixels = x.reshape(n, height, width, 2, 2, channels // 4).transpose(0, 1, 3, 2, 4, 5)
     return pixels.reshape(n, 2 * height, 2 * width, channels // 4)

@@ -17,6 +17,7 @@ from linlatent.data import SOURCES
 def main(workdir: str, name: str) -> None:
     """Copies the best checkpoint of a workdir."""
     params, config, step = linlatent.load(workdir)
+    config.init_from = None  # A folder of this machine; the README says where it came from.
     for source in SOURCES:
         for field in ("data_dir", "manual_dir", "path"):
             if field in config.data[source]:

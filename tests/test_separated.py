@@ -116,9 +116,9 @@ def test_no_blur_is_less_than_none(params, latents):
 
 def test_phases_come_back_to_their_places():
     x = jax.random.normal(jax.random.key(0), (2, 4, 6, 1))
-    phases = separated._to_phases(x)
+    phases = separated.to_phases(x)
     np.testing.assert_array_equal(phases[..., 1], x[:, 0::2, 1::2, 0])
-    np.testing.assert_array_equal(separated._from_phases(phases), x)
+    np.testing.assert_array_equal(separated.from_phases(phases), x)
 
 
 def test_activations_keep_their_size():

@@ -6,7 +6,9 @@ import pytest
 
 import linlatent
 from linlatent import config as configuration
-from linlatent import networks, shipped
+from linlatent import images, metrics, networks, shipped
+from linlatent.data.synthetic.slides import render_slide
+from linlatent.evaluation import protocol
 
 
 def test_a_network_comes_back_as_it_was_written(random_network, tmp_path, monkeypatch, trained):
@@ -37,3 +39,14 @@ def test_what_is_shipped_is_small_and_works(name):
     y = linlatent.deblur(params, z, z, 1.0, anchor=x)
     np.testing.assert_allclose(y, x, atol=1e-6)
     assert (shipped.folder(name) / "params.npz").stat().st_size < 10 * 2**20
+
+
+def test_the_latent_path_of_a_sharp_network_is_straight():
+    """What its content cannot share between planes is little beside the steps of blur."""
+    params, config, _ = linlatent.load("w1-sharp")
+    stack = render_slide("s000_w1", channel="w1", height=128, width=128)
+    low, high = images.intensity_range(stack, config.data.normalisation)
+    planes = images.normalise(stack, low, high, config.data.normalisation)
+    z = linlatent.encode(params, planes[..., None])
+    latents = protocol.flatten_latents(jax.tree.map(lambda leaf: leaf[None], z))
+    assert metrics.lds_paper(latents) > 0.95

@@ -39,7 +39,7 @@ def draw_variety(rng: np.random.Generator) -> Variety:
         magnification=float(np.exp(rng.uniform(np.log(0.8), np.log(1.25)))),
         softness_pixels=float(rng.uniform(0.0, 0.8)),
         gamma=float(np.exp(rng.normal(0, 0.2))),
-        light=float(np.exp(rng.uniform(np.log(0.15), np.log(2.0)))),
+        light=float(np.exp(rng.uniform(np.log(0.01), np.log(2.0)))),
         background=float(np.exp(rng.normal(0, 0.7))),
     )
 

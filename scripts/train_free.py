@@ -1,0 +1,181 @@
+"""Trains networks that deblur without any latent space: what giving it up would win.
+
+    python scripts/train_free.py --config=configs/sharp.py --config.batch_size=4
+
+They have the layers of the separated network's encoder, but for those that read blur, and all that
+counts is the plane in focus. One sees b and is told its blur, the other sees c, too. Batches,
+criterion, optimiser and number of steps are those of the configuration. Prints a table in Markdown:
+PSNR in dB at range 1 against the plane in focus, mean over the test slides of the embedded data and
+over blur levels 1 to 7; with ``--in_focus=FOLDER`` also over the last 60 % of the frames in a
+folder (`linlatent.data.in_focus`), in crops of 512x512.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import itertools
+import pathlib
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from absl import flags
+from flax import linen as nn
+from ml_collections import ConfigDict, config_flags
+from tqdm import tqdm
+
+from linlatent import config as configuration
+from linlatent import losses, metrics, program, separated
+from linlatent.data import (
+    TRIPLETS,
+    StackSource,
+    evaluation_batches,
+    open_source,
+    train_batches,
+)
+from linlatent.training.recipe import Recipe
+from linlatent.training.step import Batch
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))  # Configurations import each other.
+
+INPUTS = {"b and its blur": (1,), "b, c and the blur of b": (1, 2)}
+"""What a network sees of a triplet: planes, b first."""
+
+_STEPS_PER_REPORT = 20
+
+
+class Free(nn.Module):
+    """The encoder of `separated`, without blur; like it, it has no unit of intensity."""
+
+    widths: Sequence[int]
+
+    @nn.compact
+    def __call__(self, images: Sequence[jax.Array], alpha: jax.Array) -> jax.Array:
+        """Makes a of images ``(N, H, W, 1)``, b first, and the weight ``(N,)`` of a in b."""
+        stride = 2 ** len(self.widths)
+        phases = [separated.to_phases(x) for x in images]
+        contrasts = jnp.concatenate(
+            [
+                image - separated.local_mean(x, stride=stride)
+                for image, x in zip(phases, images, strict=True)
+            ],
+            axis=-1,
+        )
+        blur = separated.BLURRIEST * (1 - alpha.reshape(-1, 1, 1, 1))
+        weights = [1.0, *separated.blur_weights(blur)]
+        x = jnp.concatenate([contrasts * weight for weight in weights], axis=-1)
+        x = separated.ascend(separated.descend(x, self.widths), self.widths)
+        return separated.from_phases(phases[0] + 0.25 * separated.Mix(4, name="sharpening")(x))
+
+
+def main() -> None:
+    """Trains both networks, and prints the table."""
+    config = flags.FLAGS.config
+    configuration.validate(config)
+    tests = {"synthetic": (open_source("synthetic", config="w1"), config.data.crop_size)}
+    if flags.FLAGS.in_focus:
+        frames = open_source("in_focus", path=flags.FLAGS.in_focus, split=(0, 0.4, 0.6))
+        tests["frames"] = (frames, 512)
+    source = open_source(config.data.source, **config.data[config.data.source])
+    table = [f"| network sees | {' | '.join(tests)} |", "|---" * (len(tests) + 1) + "|"]
+    for name, planes in INPUTS.items():
+        params = train(config, source, planes)
+        values = [
+            measure(params, config, planes, *source_and_size) for source_and_size in tests.values()
+        ]
+        cells = [f"{value.mean:.2f} ± {value.standard_error:.2f}" for value in values]
+        table.append(f"| {name} | {' | '.join(cells)} |")
+    print("\n".join(table))
+
+
+def train(config: ConfigDict, source: StackSource, planes: tuple[int, ...]) -> Any:
+    """Trains the network that sees some of the planes of a triplet; returns its weights."""
+    triplets = TRIPLETS[config.triplets](source.num_levels)
+    network = Free(config.model.widths)
+    optimiser = Recipe(
+        objective=config.objective,
+        criterion=config.criterion,
+        latent_weight=config.latent_weight,
+        learning_rate=config.learning_rate,
+        triplets=triplets,
+        decay_steps=config.num_steps,
+    ).optimiser
+
+    def loss(params: Any, batch: Batch) -> jax.Array:
+        seen = [batch["planes"][:, plane] for plane in planes]
+        estimates = network.apply(params, seen, batch["alpha"][:, 0])
+        sharp = batch["planes"][:, 0]
+        return jnp.mean(losses.CRITERIA[config.criterion](sharp[None], estimates[None]))
+
+    @functools.partial(jax.jit, donate_argnums=(0, 1))
+    def step(params: Any, state: optax.OptState, batch: Batch) -> tuple[Any, ...]:
+        value, gradients = jax.value_and_grad(loss)(params, batch)
+        updates, state = optimiser.update(gradients, state)
+        return optax.apply_updates(params, updates), state, value
+
+    side = config.data.crop_size
+    images = [jnp.zeros((1, side, side, 1))] * len(planes)
+    params = jax.jit(network.init)(jax.random.key(config.seed), images, jnp.ones(1))
+    state = optimiser.init(params)
+    batches = train_batches(
+        source,
+        triplets=triplets,
+        batching=config.batching,
+        crop_size=side,
+        crops=config.data.crops,
+        normalisation=config.data.normalisation,
+        batch_size=config.batch_size,
+        seed=config.seed,
+    )
+    with (
+        # A reader that outlives its training keeps the interpreter from ending.
+        contextlib.closing(batches),
+        tqdm(total=config.num_steps, unit="step", desc=f"{len(planes)} planes") as progress,
+    ):
+        for number, batch in enumerate(itertools.islice(batches, config.num_steps), start=1):
+            params, state, value = step(params, state, batch)
+            if number % _STEPS_PER_REPORT == 0 or number == config.num_steps:
+                progress.set_postfix(loss=f"{float(value):.4f}", refresh=False)
+                progress.update(number - progress.n)
+    return params
+
+
+def measure(
+    params: Any, config: ConfigDict, planes: tuple[int, ...], source: StackSource, size: int
+) -> metrics.Summary:
+    """PSNR on the centre crops of test slides, mean over the levels between the end points."""
+    network = Free(config.model.widths)
+    triplets = TRIPLETS["spanning"](source.num_levels)
+
+    @jax.jit
+    def deblur(stack: jax.Array) -> jax.Array:
+        seen = [[stack[triplet[plane]] for triplet in triplets] for plane in planes]
+        alphas = jnp.array([triplet.alpha for triplet in triplets])
+        return network.apply(params, [jnp.stack(each) for each in seen], alphas)
+
+    values = []
+    for batch in evaluation_batches(
+        source,
+        "test",
+        crop_size=size,
+        normalisation=config.data.normalisation,
+        batch_size=1,
+    ):
+        (stack,) = batch["planes"]
+        estimates = np.asarray(deblur(stack))
+        sharp = np.broadcast_to(stack[:1], estimates.shape)
+        errors = metrics.mean_squared_error(estimates, sharp)
+        values.append(metrics.psnr_from_mse(errors, 1.0).mean())
+    return metrics.summarise(np.array(values))
+
+
+if __name__ == "__main__":
+    config_flags.DEFINE_config_file("config", None, "Such as configs/sharp.py.")
+    flags.DEFINE_string("in_focus", None, "A folder of frames in focus, to test on, too.")
+    flags.mark_flags_as_required(["config"])
+    program.run(main)

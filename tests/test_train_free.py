@@ -1,0 +1,61 @@
+"""The script that trains networks without a latent space."""
+
+import importlib.util
+import pathlib
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from linlatent import metrics
+from linlatent.data import evaluation_batches, open_source
+
+SCRIPT = pathlib.Path(__file__).parents[1] / "scripts" / "train_free.py"
+
+
+@pytest.fixture(scope="module")
+def script():
+    spec = importlib.util.spec_from_file_location("train_free", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # Dataclasses look their module up.
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def config(tiny_config):
+    fields = {"data.crops": "random", "triplets": "spanning", "criterion": "log", "num_steps": 40}
+    return tiny_config(fields | {"data.normalisation": "stack"})
+
+
+def test_its_networks_have_no_unit_of_intensity(script):
+    network = script.Free((4, 6, 8))
+    key = jax.random.key(0)
+    images = list(jax.random.uniform(key, (2, 3, 32, 32, 1)))
+    alpha = jnp.array([0.2, 0.5, 0.9])
+    params = network.init(key, images, alpha)
+    y = network.apply(params, images, alpha)
+    assert y.shape == (3, 32, 32, 1)
+    scaled = network.apply(params, [3 * x + 0.5 for x in images], alpha)
+    np.testing.assert_allclose(scaled, 3 * y + 0.5, rtol=1e-3, atol=1e-4)
+    other = network.apply(params, images, alpha / 2)
+    assert jnp.abs(other - y).max() > 1e-3
+    blurrier = network.apply(params, [images[0], images[0]], alpha)
+    assert jnp.abs(blurrier - y).max() > 1e-3
+
+
+@pytest.mark.parametrize("planes", [(1,), (1, 2)])
+def test_it_learns_to_deblur(script, config, planes):
+    source = open_source(config.data.source, **config.data[config.data.source])
+    params = script.train(config, source, planes)
+    found = script.measure(params, config, planes, source, 32)
+    (batch,) = evaluation_batches(
+        source, "test", crop_size=32, normalisation="stack", batch_size=found.n
+    )
+    stacks = batch["planes"]
+    errors = metrics.mean_squared_error(stacks[:, 1:-1], np.repeat(stacks[:, :1], 3, axis=1))
+    untouched = metrics.summarise(metrics.psnr_from_mse(errors, 1.0).mean(axis=1))
+    assert found.n == len(source.slide_ids["test"])
+    assert found.mean > untouched.mean + 0.5
