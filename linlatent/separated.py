@@ -20,7 +20,6 @@ background bright. So the network has none either. Its layers have no biases (Mo
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
@@ -29,7 +28,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from linlatent import convolution, model
+from linlatent import model, unet
 
 CONTENT_CHANNELS = 9
 """The four phases of the image in focus, four features, and the local mean."""
@@ -40,7 +39,6 @@ FEATURE_SCALE = 0.1
 BLURRIEST = 8.0
 """Blur of the blurriest plane of a stack; 0 is in focus. Of nine planes it is the blur level."""
 
-NEGATIVE_SLOPE = 0.1
 _WINDOW = 7
 """Side of the neighbourhood that one blur, and one mean, is taken of, in coarsest pixels."""
 
@@ -58,61 +56,6 @@ class Latent(NamedTuple):
     blur: jax.Array
 
 
-class Convolution(nn.Module):
-    """3x3 convolution that keeps the size."""
-
-    width: int
-    gain: float = 1.0
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        return convolution.filter_channels(
-            x, _kernel(self, (3, 3, x.shape[-1], self.width), self.gain)
-        )
-
-
-class Downsample(nn.Module):
-    """3x3 convolution with stride 2."""
-
-    width: int
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        return convolution.downsample(x, _kernel(self, (3, 3, x.shape[-1], self.width)))
-
-
-class Upsample(nn.Module):
-    """Transposed 3x3 convolution with stride 2."""
-
-    width: int
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        # 9 / 4 taps meet in a pixel, and the kernel is that of the convolution being transposed.
-        gain = 2 * math.sqrt(self.width / x.shape[-1])
-        return convolution.upsample(x, _kernel(self, (3, 3, self.width, x.shape[-1]), gain))
-
-
-class Mix(nn.Module):
-    """Linear combinations of the channels of each pixel."""
-
-    width: int
-    gain: float = 1.0
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        return x @ _kernel(self, (x.shape[-1], self.width), self.gain).astype(x.dtype)
-
-
-class Residual(nn.Module):
-    """Adds what two convolutions make of x (He et al., ECCV 2016)."""
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        y = Convolution(x.shape[-1], name="first")(_activate(x))
-        return x + Convolution(x.shape[-1], gain=0.25, name="second")(_activate(y))
-
-
 class Encoder(nn.Module):
     """Images ``(N, H, W, 1)`` to a `Latent`, through half, quarter, ... of the resolution."""
 
@@ -123,32 +66,14 @@ class Encoder(nn.Module):
     def __call__(self, x: jax.Array) -> Latent:
         mean = local_mean(x, stride=2 ** len(self.widths))
         image = to_phases(x)
-        scales = descend((image - mean).astype(self.dtype), self.widths)
+        scales = unet.descend((image - mean).astype(self.dtype), self.widths)
         blur = Blur(name="blur")(scales)
-        x = Mix(8, name="content")(ascend(scales, self.widths)).astype(jnp.float32)
+        x = unet.Mix(8, name="content")(unet.ascend(scales, self.widths)).astype(jnp.float32)
         sharpening, features = jnp.split(x, 2, axis=-1)
         content = [image + 0.25 * sharpening, FEATURE_SCALE * features, mean]
         return Latent(
             jnp.concatenate(content, axis=-1), jax.image.resize(blur, mean.shape, "bilinear")
         )
-
-
-def descend(x: jax.Array, widths: Sequence[int]) -> list[jax.Array]:
-    """Layers, of the module that calls it, from phases to features at all scales, finest first."""
-    scales = [Convolution(widths[0], name="phases")(x)]
-    for i, width in enumerate(widths[1:], start=1):
-        x = Downsample(width, name=f"down_{i}")(_activate(scales[-1]))
-        scales.append(Residual(name=f"in_{i}")(x))
-    return scales
-
-
-def ascend(scales: Sequence[jax.Array], widths: Sequence[int]) -> jax.Array:
-    """Layers, of the module that calls it, from there back to activations at the finest scale."""
-    *fine, x = scales
-    for i, width in reversed([*enumerate(widths[:-1])]):
-        x = Upsample(width, name=f"up_{i}")(_activate(x)) + fine.pop()
-        x = Residual(name=f"out_{i}")(x)
-    return _activate(x)
 
 
 class Blur(nn.Module):
@@ -166,7 +91,7 @@ class Blur(nn.Module):
         x = jnp.log(_mean_of_neighbourhood(jnp.concatenate(energies, axis=-1)) + 1e-12)
         x -= x.mean(axis=-1, keepdims=True)  # Ratios have no unit.
         for name in ("first", "second", "third"):
-            x = _activate(nn.Dense(128, name=name)(x))
+            x = unet.activate(nn.Dense(128, name=name)(x))
         return (nn.Dense(1, name="estimates")(x) + 1) * (BLURRIEST / 2)
 
 
@@ -181,15 +106,15 @@ class Decoder(nn.Module):
         sharp, features, mean = jnp.split(z.content, [4, 8], axis=-1)
         x = jnp.concatenate([sharp - mean, features / FEATURE_SCALE], axis=-1)
         x = jnp.concatenate([x * weight for weight in blur_weights(z.blur)], axis=-1)
-        x = Convolution(self.widths[0], name="latent")(x.astype(self.dtype))
+        x = unet.Convolution(self.widths[0], name="latent")(x.astype(self.dtype))
         fine = []
         for i, width in enumerate(self.widths[1:], start=1):
             fine.append(x)
-            x = Downsample(width, name=f"down_{i}")(_activate(x))
-        x = Residual(name="coarsest")(x)
+            x = unet.Downsample(width, name=f"down_{i}")(unet.activate(x))
+        x = unet.Residual(name="coarsest")(x)
         for i, width in reversed([*enumerate(self.widths[:-1])]):
-            x = Upsample(width, name=f"up_{i}")(_activate(x)) + fine.pop()
-        blurring = Mix(4, gain=0.25, name="phases")(_activate(x))
+            x = unet.Upsample(width, name=f"up_{i}")(unet.activate(x)) + fine.pop()
+        blurring = unet.Mix(4, gain=0.25, name="phases")(unet.activate(x))
         return from_phases(sharp + blurring.astype(jnp.float32))
 
 
@@ -296,16 +221,6 @@ def _over_planes(network: nn.Module, variables: model.Variables, planes: Any) ->
         lambda leaf: leaf.reshape(*first, *leaf.shape[1:]),
         network.apply(variables, batch),
     )
-
-
-def _kernel(module: nn.Module, shape: Sequence[int], gain: float = 1.0) -> jax.Array:
-    """A kernel that keeps the variance of activations, or multiplies their size."""
-    deviation = gain * math.sqrt(2 / ((1 + NEGATIVE_SLOPE**2) * math.prod(shape[:-1])))
-    return module.param("kernel", nn.initializers.normal(deviation), tuple(shape))
-
-
-def _activate(x: jax.Array) -> jax.Array:
-    return nn.leaky_relu(x, NEGATIVE_SLOPE)
 
 
 def blur_weights(blur: jax.Array) -> list[jax.Array]:

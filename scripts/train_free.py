@@ -30,7 +30,7 @@ from ml_collections import ConfigDict, config_flags
 from tqdm import tqdm
 
 from linlatent import config as configuration
-from linlatent import losses, metrics, program, separated
+from linlatent import losses, metrics, program, separated, unet
 from linlatent.data import (
     TRIPLETS,
     StackSource,
@@ -69,8 +69,8 @@ class Free(nn.Module):
         blur = separated.BLURRIEST * (1 - alpha.reshape(-1, 1, 1, 1))
         weights = [1.0, *separated.blur_weights(blur)]
         x = jnp.concatenate([contrasts * weight for weight in weights], axis=-1)
-        x = separated.ascend(separated.descend(x, self.widths), self.widths)
-        return separated.from_phases(phases[0] + 0.25 * separated.Mix(4, name="sharpening")(x))
+        x = unet.ascend(unet.descend(x, self.widths), self.widths)
+        return separated.from_phases(phases[0] + 0.25 * unet.Mix(4, name="sharpening")(x))
 
 
 def main() -> None:

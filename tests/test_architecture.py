@@ -22,7 +22,7 @@ FLOORS = (
     ("networks",),
     ("separated",),
     ("model",),
-    ("losses",),
+    ("losses", "unet"),
     ("convolution", "normalisation"),
     ("images", "metrics", "optics", "latent", "devices", "winograd"),
 )
