@@ -167,43 +167,41 @@ def validate(config: ConfigDict) -> None:
         *("num_models", "batch_size", "accumulate", "num_epochs", "log_every_steps"),
         "data.crop_size",
     ):
-        _require(config, field, _is_positive_integer, "a positive integer")
+        require(config, field, _is_positive_integer, "a positive integer")
     block = BATCHINGS[config.batching]
-    _require(
+    require(
         config,
         "batch_size",
         lambda size: size % block == 0,
         f"a multiple of {block} with batching {config.batching!r}",
     )
     for field in ("num_steps", "validate_every_steps"):
-        _require(
-            config, field, lambda n: n is None or _is_positive_integer(n), "a positive integer"
-        )
+        require(config, field, lambda n: n is None or _is_positive_integer(n), "a positive integer")
     for field in ("tensorboard", "shard_params"):
-        _require(config, field, lambda flag: isinstance(flag, bool), "True or False")
-    _require(config, "seed", lambda n: _is_number(n) and n == int(n) >= 0, "an integer >= 0")
-    _require(
+        require(config, field, lambda flag: isinstance(flag, bool), "True or False")
+    require(config, "seed", lambda n: _is_number(n) and n == int(n) >= 0, "an integer >= 0")
+    require(
         config, "learning_rate", lambda rate: _is_number(rate) and rate > 0, "a positive number"
     )
-    _require(config, "latent_weight", lambda w: _is_number(w) and w >= 0, "a number >= 0")
-    _require(
+    require(config, "latent_weight", lambda w: _is_number(w) and w >= 0, "a number >= 0")
+    require(
         config,
         "model.widths",
         lambda widths: len(widths) > 0 and all(map(_is_positive_integer, widths)),
         "a tuple of positive integers",
     )
     separated = config.model.network == "separated"
-    _require(
+    require(
         config,
         "objective",
         lambda objective: (objective in losses.SEPARATED) == separated,
         f"{', '.join(losses.SEPARATED)} with config.model.network='separated', and only then",
     )
     if separated:
-        _require(config, "triplets", lambda t: t == "spanning", "'spanning' with this objective")
-        _require(config, "model.widths", lambda widths: len(widths) >= 4, "at least four widths")
+        require(config, "triplets", lambda t: t == "spanning", "'spanning' with this objective")
+        require(config, "model.widths", lambda widths: len(widths) >= 4, "at least four widths")
     stride = 2 ** len(config.model.widths)
-    _require(
+    require(
         config,
         "data.crop_size",
         lambda size: size % stride == 0,
@@ -274,12 +272,21 @@ def require_same(workdir: epath.PathLike, config: ConfigDict, *, but_for: Sequen
 
 
 def _choice(config: ConfigDict, field: str, choices: Any) -> None:
-    _require(config, field, lambda value: value in choices, f"one of {', '.join(choices)}")
+    require(config, field, lambda value: value in choices, f"one of {', '.join(choices)}")
 
 
-def _require(
-    config: ConfigDict, field: str, holds: Callable[[Any], bool], expectation: str
-) -> None:
+def require(config: ConfigDict, field: str, holds: Callable[[Any], bool], expectation: str) -> None:
+    """Checks one value of a configuration.
+
+    Args:
+      config: The configuration.
+      field: Name of the value, with dots between groups.
+      holds: Says whether a value is possible; a TypeError is a no.
+      expectation: What was expected, to end the message with.
+
+    Raises:
+      ValueError: If the field is missing or its value impossible; names both.
+    """
     value: Any = config
     for name in field.split("."):
         if name not in value:

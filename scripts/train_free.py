@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
+import operator
 import pathlib
 import sys
 from collections.abc import Sequence
@@ -94,7 +95,17 @@ def main() -> None:
 
 
 def train(config: ConfigDict, source: StackSource, planes: tuple[int, ...]) -> Any:
-    """Trains the network that sees some of the planes of a triplet; returns its weights."""
+    """Trains the network that sees some of the planes of a triplet; returns its weights.
+
+    Raises:
+      ValueError: If the configuration asks for other examples than triplets, for another schedule
+        than a cosine, or for no number of steps.
+    """
+    for field, value in {"batching": "triplet", "schedule": "cosine"}.items():
+        configuration.require(
+            config, field, functools.partial(operator.eq, value), f"{value!r} here"
+        )
+    configuration.require(config, "num_steps", bool, "a positive integer here")
     triplets = TRIPLETS[config.triplets](source.num_levels)
     network = Free(config.model.widths)
     optimiser = Recipe(

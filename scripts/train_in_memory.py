@@ -11,6 +11,7 @@ schedule should be a cosine, and DIR holds the last state alone. Evaluate it by
 from __future__ import annotations
 
 import functools
+import operator
 import pathlib
 import sys
 from typing import Any
@@ -39,6 +40,9 @@ _FIXED = {
 }
 """Fields of the configuration that have one value here."""
 
+_REFUSED = {"objective": losses.TRAINED_PART, "data.normalisation": ("plane-8bit",)}
+"""Values of fields that are not for here."""
+
 
 def main() -> None:
     """Trains, and writes the workdir."""
@@ -56,20 +60,18 @@ def train(config: ConfigDict, source: StackSource) -> inference.Model:
       ValueError: If the configuration asks for what is not done here (`_FIXED`), or the number of
         steps is missing or not a multiple of 100.
     """
-    given = config.to_dict()
     for field, value in _FIXED.items():
-        group, _, name = field.rpartition(".")
-        found = (given[group] if group else given)[name]
-        if found != value:
-            raise ValueError(f"config.{field} is {found!r}, expected {value!r} here")
-    if config.objective in losses.TRAINED_PART:
-        raise ValueError(f"config.objective is {config.objective!r}, expected another one here")
-    if config.data.normalisation == "plane-8bit":
-        raise ValueError("config.data.normalisation is 'plane-8bit', expected another one here")
-    if not config.num_steps or config.num_steps % _STEPS_AT_ONCE:
-        raise ValueError(
-            f"config.num_steps is {config.num_steps!r}, expected a multiple of {_STEPS_AT_ONCE}"
+        configuration.require(
+            config, field, functools.partial(operator.eq, value), f"{value!r} here"
         )
+    for field, refused in _REFUSED.items():
+        configuration.require(config, field, lambda v, no=refused: v not in no, "another one here")
+    configuration.require(
+        config,
+        "num_steps",
+        lambda steps: steps and steps % _STEPS_AT_ONCE == 0,
+        f"a multiple of {_STEPS_AT_ONCE}",
+    )
     recipe = Recipe(
         objective=config.objective,
         criterion=config.criterion,

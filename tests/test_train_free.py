@@ -27,7 +27,7 @@ def script():
 @pytest.fixture(scope="module")
 def config(tiny_config):
     fields = {"data.crops": "random", "triplets": "spanning", "criterion": "log", "num_steps": 40}
-    return tiny_config(fields | {"data.normalisation": "stack"})
+    return tiny_config(fields | {"data.normalisation": "stack", "schedule": "cosine"})
 
 
 def test_its_networks_have_no_unit_of_intensity(script):
@@ -59,3 +59,18 @@ def test_it_learns_to_deblur(script, config, planes):
     untouched = metrics.summarise(metrics.psnr_from_mse(errors, 1.0).mean(axis=1))
     assert found.n == len(source.slide_ids["test"])
     assert found.mean > untouched.mean + 0.5
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("batching", "stack", r"config.batching is 'stack', expected 'triplet' here"),
+        ("schedule", "constant", r"config.schedule is 'constant', expected 'cosine' here"),
+        ("num_steps", None, r"config.num_steps is None, expected a positive integer here"),
+    ],
+)
+def test_what_it_cannot_do_is_named(script, config, field, value, message):
+    other = config.copy_and_resolve_references()
+    other[field] = value
+    with pytest.raises(ValueError, match=message):
+        script.train(other, None, (1,))
