@@ -21,7 +21,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.objective = "separated"
     config.criterion = "log"
     config.triplets = "spanning"
-    config.batch_size = 16
+    config.batch_size = 12
+    config.whole_every = 6
     config.learning_rate = 1e-3
     config.schedule = "cosine"
     config.num_steps = 9000

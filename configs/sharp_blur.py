@@ -18,6 +18,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.objective = "separated_blur"
     config.batching = "stack"
     config.batch_size = 6
-    config.num_steps = 8000
-    config.validate_every_steps = 2000
+    config.whole_every = 1
+    config.num_steps = 3000
+    config.validate_every_steps = 1000
     return config

@@ -54,6 +54,9 @@ def default() -> ConfigDict:
     config.triplets = "midpoint"
     config.batching = "triplet"
     config.batch_size = 40
+    # Of a separated network on triplets: one example in so many is passed through it whole, of the
+    # others only b, for deblurring of single images.
+    config.whole_every = 1
     config.accumulate = 1  # batches whose mean gradient moves the weights once
     config.learning_rate = 1e-4
     config.schedule = "constant"  # of the learning rate; cosine: up, then down to nothing
@@ -164,8 +167,8 @@ def validate(config: ConfigDict) -> None:
     _choice(config, "data.normalisation", images.NORMALISATIONS)
     _choice(config, "data.source", SOURCES)
     for field in (
-        *("num_models", "batch_size", "accumulate", "num_epochs", "log_every_steps"),
-        "data.crop_size",
+        *("num_models", "batch_size", "whole_every", "accumulate", "num_epochs"),
+        *("log_every_steps", "data.crop_size"),
     ):
         require(config, field, _is_positive_integer, "a positive integer")
     block = BATCHINGS[config.batching]
@@ -200,6 +203,14 @@ def validate(config: ConfigDict) -> None:
     if separated:
         require(config, "triplets", lambda t: t == "spanning", "'spanning' with this objective")
         require(config, "model.widths", lambda widths: len(widths) >= 4, "at least four widths")
+    if config.objective != "separated" or config.batching == "stack":
+        require(config, "whole_every", lambda n: n == 1, "1 but for triplets of 'separated'")
+    require(
+        config,
+        "whole_every",
+        lambda n: config.batch_size % n == 0,
+        f"a divisor of config.batch_size, {config.batch_size}",
+    )
     stride = 2 ** len(config.model.widths)
     require(
         config,
@@ -238,7 +249,7 @@ def read(workdir: epath.PathLike) -> ConfigDict:
 def _with_younger_fields(config: ConfigDict) -> ConfigDict:
     """Adds the fields that older workdirs do not have, with the values they were trained with."""
     for group, fields in (
-        (config, {"num_models": 1, "schedule": "constant", "dtype": "float32"}),
+        (config, {"num_models": 1, "schedule": "constant", "dtype": "float32", "whole_every": 1}),
         (config.model, {"network": "paper"}),
         (config.data, {"crops": "ten"}),
     ):

@@ -77,10 +77,14 @@ class Encoder(nn.Module):
 
 
 class Blur(nn.Module):
-    """Blur of each neighbourhood, from how strong the features of all scales are in it."""
+    """Blur of each neighbourhood, from how strong the features of all scales are in it.
+
+    It reads features that are there for the content: none of its gradients goes into them.
+    """
 
     @nn.compact
     def __call__(self, scales: Sequence[jax.Array]) -> jax.Array:
+        scales = jax.lax.stop_gradient(scales)
         n, height, width, _ = scales[-1].shape
         energies = [
             jnp.square(x.astype(jnp.float32))

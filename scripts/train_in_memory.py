@@ -78,6 +78,7 @@ def train(config: ConfigDict, source: StackSource) -> inference.Model:
         latent_weight=config.latent_weight,
         learning_rate=config.learning_rate,
         triplets=(Triplet(0, 1, 2),),
+        whole_every=config.whole_every,
         dtype=config.dtype,
         decay_steps=config.num_steps if config.schedule == "cosine" else None,
     )

@@ -94,6 +94,19 @@ def test_the_separated_network_and_its_objective_belong_together():
             configuration.validate(make(**{**separated, field: value}))
 
 
+def test_examples_are_passed_through_whole_in_equal_groups():
+    separated = {"model.network": "separated", "objective": "separated", "triplets": "spanning"}
+    fields = {**separated, "batch_size": 12, "whole_every": 6}
+    configuration.validate(make(**fields))
+    for field, value, message in (
+        ("batch_size", 8, "config.whole_every is 6, expected a divisor of config.batch_size, 8"),
+        ("batching", "stack", "config.whole_every is 6, expected 1 but for triplets of"),
+        ("objective", "separated_blur", "config.whole_every is 6, expected 1 but for triplets of"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            configuration.validate(make(**{**fields, field: value}))
+
+
 def test_a_missing_field_is_named():
     config = make()
     del config.data.crop_size

@@ -85,10 +85,13 @@ def test_the_terms_of_a_separated_latent_by_hand(outputs):
     # Contents of a, b and c: b is (0, 0.2) and c (0.4, 0) from a, whose mean size is 1.
     contents = jnp.stack([planes((0.5, 1.5)), planes((0.5, 1.7)), planes((0.9, 1.5))])
     separated = outputs.replace(
+        in_focus=planes((0.1, 0.8)),
         focused=planes((0.2, 0.6)),
         contents=contents,
-        blurs=jnp.array([0.1, 0.5, 0.7]).reshape(3, 1, 1),
-        true_blurs=jnp.array([0.0, 0.5, 1.0]).reshape(3, 1, 1),
+        blurs=jnp.array([0.1, 0.5, 0.7]).reshape(3, 1),
+        true_blurs=jnp.array([0.0, 0.5, 1.0]).reshape(3, 1),
+        blur_steps=jnp.array([0.4, 0.2]).reshape(2, 1, 1),
+        true_blur_steps=jnp.array([0.5, 0.5]).reshape(2, 1, 1),
     )
     terms = losses.objective_terms(
         separated, objective="separated", criterion="l1", latent_weight=1.0
@@ -96,6 +99,7 @@ def test_the_terms_of_a_separated_latent_by_hand(outputs):
     np.testing.assert_allclose(terms["focus"], [0.15], rtol=1e-5)
     np.testing.assert_allclose(terms["content"], [(0.1 + 0.2) / 2 / 1.001], rtol=1e-5)
     np.testing.assert_allclose(terms["blur"], [0.4 / 3], rtol=1e-5)
+    np.testing.assert_allclose(terms["steps"], [0.2], rtol=1e-5)
     weights = losses.OBJECTIVES["separated"]
     total = sum(weights[name] * terms[name] for name in weights)
     np.testing.assert_allclose(terms["loss"], total, rtol=1e-6)

@@ -1,5 +1,6 @@
 """The network that keeps content and blur apart."""
 
+import dataclasses
 import functools
 
 import jax
@@ -9,9 +10,12 @@ import pytest
 from flax import traverse_util
 
 import linlatent
-from linlatent import networks, separated
+from linlatent import losses, networks, separated
+from linlatent.data import Triplet
 from linlatent.evaluation import evaluate
 from linlatent.training import train
+from linlatent.training.recipe import Recipe
+from linlatent.training.step import gradients_of
 
 WIDTHS = (4, 4, 6, 8)
 close = {"rtol": 1e-4, "atol": 1e-5}
@@ -147,6 +151,41 @@ def test_in_bfloat16_it_says_about_the_same(params, images):
     assert jnp.abs(outputs["bfloat16"] - outputs["float32"]).max() > 1e-5
 
 
+def test_the_reading_of_blur_leaves_the_features_alone(params, images):
+    def mean_blur(params):
+        return separated.encode(params, images[0]).blur.mean()
+
+    gradients = jax.jit(jax.grad(mean_blur))(params)["params"]["encoder"]
+    assert jnp.abs(gradients.pop("blur")["first"]["kernel"]).max() > 0
+    assert all(not leaf.any() for leaf in jax.tree.leaves(gradients))
+
+
+def test_single_images_need_no_whole_examples(params):
+    planes = jax.random.uniform(jax.random.key(2), (6, 3, 32, 32, 1))
+    batch = {"planes": planes, "alpha": jnp.linspace(0.2, 0.8, 6)[:, None]}
+    recipe = Recipe("separated", "log", 1.0, 1e-3, triplets=(Triplet(0, 1, 2),))
+
+    def metrics_of(batch, **fields):
+        run = functools.partial(gradients_of, recipe=dataclasses.replace(recipe, **fields))
+        gradients, metrics, _ = jax.jit(run)(params, batch)
+        return gradients, metrics
+
+    gradients, metrics = metrics_of(batch, whole_every=3)
+    _, of_all = metrics_of(batch)
+    _, of_whole = metrics_of(jax.tree.map(lambda leaf: leaf[::3], batch))
+    # Four bs more than the six planes of the two whole examples.
+    b = jax.tree.map(lambda leaf: jnp.delete(leaf, jnp.array([0, 3]), axis=0), batch)
+    blurs = encode(params, b["planes"][:, 1]).blur.mean(axis=(1, 2, 3)) / separated.BLURRIEST
+    others = jnp.abs(blurs - (1 - b["alpha"][:, 0])).mean()
+    expected = {**of_whole, "focus": of_all["focus"], "blur": 0.6 * of_whole["blur"] + 0.4 * others}
+    weights = losses.OBJECTIVES["separated"]
+    expected["loss"] = sum(weights[name] * expected[name] for name in weights)
+    assert abs(of_all["focus"] - of_whole["focus"]) > 1e-3 * of_whole["focus"]
+    for name, value in expected.items():
+        np.testing.assert_allclose(metrics[name], value, **close, err_msg=name)
+    assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients))
+
+
 def test_mistakes_are_named(params, latents):
     zb, _ = latents
     with pytest.raises(ValueError, match=r"images must be .* divisible by 16; got shape"):
@@ -158,7 +197,8 @@ def test_mistakes_are_named(params, latents):
 TRAINING = {
     **{"model.network": "separated", "objective": "separated", "triplets": "spanning"},
     **{"model.widths": WIDTHS, "criterion": "log", "schedule": "cosine"},
-    **{"data.crops": "random", "batch_size": 8, "num_steps": 30, "validate_every_steps": 15},
+    **{"data.crops": "random", "batch_size": 8, "whole_every": 2},
+    **{"num_steps": 30, "validate_every_steps": 15},
 }
 
 
@@ -179,8 +219,8 @@ def test_it_is_trained_and_evaluated_like_the_paper_s(workdir):
 
 
 def test_the_reading_of_blur_is_trained_by_itself(workdir, tiny_config, tmp_path):
-    steps = {"batching": "stack", "batch_size": 4, "num_steps": 10, "validate_every_steps": 10}
-    config = tiny_config({**TRAINING, "objective": "separated_blur", **steps})
+    fields = {"objective": "separated_blur", "batching": "stack", "batch_size": 4, "whole_every": 1}
+    config = tiny_config({**TRAINING, **fields, "num_steps": 10, "validate_every_steps": 10})
     with pytest.raises(ValueError, match=r"init_from is not given; .* expected the workdir or"):
         train(config, tmp_path / "none")
     config.init_from = str(workdir)

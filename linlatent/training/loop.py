@@ -68,7 +68,7 @@ def train(config: ConfigDict, workdir: epath.PathLike) -> TrainState:
     table = TRIPLETS[config.triplets](source.num_levels)
     schedule = _schedule(config, source, table)
     triplets = table if config.batching == "stack" else (Triplet(0, 1, 2),)
-    recipe = _recipe(config, triplets, schedule)
+    recipe = _recipe(config, triplets, schedule, whole_every=config.whole_every)
     mesh = devices.mesh()
     _check_batch_size(config.batch_size, mesh)
 
@@ -110,7 +110,13 @@ def train(config: ConfigDict, workdir: epath.PathLike) -> TrainState:
     return state
 
 
-def _recipe(config: ConfigDict, triplets: tuple[Triplet, ...], schedule: Schedule) -> Recipe:
+def _recipe(
+    config: ConfigDict,
+    triplets: tuple[Triplet, ...],
+    schedule: Schedule,
+    *,
+    whole_every: int = 1,
+) -> Recipe:
     moves = schedule.last_step // config.accumulate
     return Recipe(
         objective=config.objective,
@@ -118,6 +124,7 @@ def _recipe(config: ConfigDict, triplets: tuple[Triplet, ...], schedule: Schedul
         latent_weight=config.latent_weight,
         learning_rate=config.learning_rate,
         triplets=triplets,
+        whole_every=whole_every,
         joint_statistics=config.batching == "stack",
         accumulate=config.accumulate,
         dtype=config.dtype,

@@ -91,8 +91,13 @@ def _of_the_paper(
 def _with_extrapolation(
     variables: networks.Variables, batch: Batch, recipe: Recipe, *, encode: Apply, decode: Apply
 ) -> tuple[losses.Outputs, dict[str, Any]]:
-    """All planes are encoded and decoded, and with them what lies between and beyond them."""
-    planes, alpha = jnp.moveaxis(batch["planes"], 1, 0), batch["alpha"].T
+    """All planes are encoded and decoded, and with them what lies between and beyond them.
+
+    With ``whole_every`` this is done for every so many-th example. Deblurring of single images, the
+    hardest task by far, learns from all of them, and for that only b has to be encoded.
+    """
+    groups = [_in_groups(batch[name], recipe.whole_every) for name in ("planes", "alpha")]
+    planes, alpha = (jnp.moveaxis(whole, 1, 0) for whole, _ in groups)
     first, middle, last = (jnp.array(column) for column in zip(*recipe.triplets, strict=True))
 
     z, encoder_moments = encode(variables, planes)
@@ -119,6 +124,10 @@ def _with_extrapolation(
     )
     if isinstance(z, separated.Latent):
         outputs = _with_contents_and_blurs(outputs, (za, zb, zc), alpha)
+        if recipe.whole_every > 1:
+            (_, others), (_, alphas) = groups
+            zb, _ = encode(variables, others[:, :, 1])
+            outputs = _with_others(outputs, zb, others[:, :, 0], alphas[:, :, 0])
     return outputs, {"encoder": encoder_moments, "decoder": decoder_moments}
 
 
@@ -126,14 +135,46 @@ def _with_contents_and_blurs(
     outputs: losses.Outputs, latents: tuple[separated.Latent, ...], alpha: jax.Array
 ) -> losses.Outputs:
     """Adds what the terms of separated latents see; a is in focus, c the blurriest plane."""
-    blurs = [jnp.mean(z.blur, axis=(-3, -2, -1)) / separated.BLURRIEST for z in latents]
+    blurs = jnp.stack([_mean_blur(z) for z in latents])
+    true_blurs = jnp.stack([jnp.zeros_like(alpha), 1 - alpha, jnp.ones_like(alpha)])
     return dataclasses.replace(
         outputs,
+        in_focus=outputs.sharper,
         focused=separated.in_focus(latents[1]),
         contents=jnp.stack([z.content for z in latents]),
-        blurs=jnp.stack(blurs),
-        true_blurs=jnp.stack([jnp.zeros_like(alpha), 1 - alpha, jnp.ones_like(alpha)]),
+        blurs=blurs.reshape(-1, blurs.shape[-1]),
+        true_blurs=true_blurs.reshape(-1, blurs.shape[-1]),
+        blur_steps=jnp.diff(blurs, axis=0),
+        true_blur_steps=jnp.diff(true_blurs, axis=0),
     )
+
+
+def _in_groups(leaf: jax.Array, size: int) -> tuple[jax.Array, jax.Array]:
+    """The first of each group of ``size`` examples, ``(B / size, ...)``, and the others.
+
+    Those are ``(size - 1, B / size, ...)``. Examples that follow each other are on one device: so
+    each of them takes part in both.
+    """
+    groups = leaf.reshape(-1, size, *leaf.shape[1:])
+    return groups[:, 0], jnp.moveaxis(groups[:, 1:], 1, 0)
+
+
+def _with_others(
+    outputs: losses.Outputs, zb: separated.Latent, a: jax.Array, alpha: jax.Array
+) -> losses.Outputs:
+    """Adds what examples show of which b alone was encoded, ``(whole_every - 1, B, ...)``."""
+    return dataclasses.replace(
+        outputs,
+        in_focus=jnp.concatenate([outputs.in_focus, a]),
+        focused=jnp.concatenate([outputs.focused, separated.in_focus(zb)]),
+        blurs=jnp.concatenate([outputs.blurs, _mean_blur(zb)]),
+        true_blurs=jnp.concatenate([outputs.true_blurs, 1 - alpha]),
+    )
+
+
+def _mean_blur(z: separated.Latent) -> jax.Array:
+    """The mean over the image, in shares of the blurriest."""
+    return jnp.mean(z.blur, axis=(-3, -2, -1)) / separated.BLURRIEST
 
 
 def _take(z: latent.Latent, levels: jax.Array) -> latent.Latent:

@@ -19,6 +19,8 @@ class Recipe:
       latent_weight: Weight of the latent term.
       learning_rate: Of Adam, or its largest.
       triplets: Table of triplets; a, b and c index the planes of a batch.
+      whole_every: One example in so many is passed through the network whole, and of the others b
+        alone; of a separated network.
       joint_statistics: Whether all planes of a pass share their BatchNorm moments.
       accumulate: Steps, each of one batch, whose mean gradient moves the weights once.
       dtype: Of `model.DTYPES`, what the network is computed in; all else is float32.
@@ -31,6 +33,7 @@ class Recipe:
     latent_weight: float
     learning_rate: float
     triplets: tuple[Triplet, ...]
+    whole_every: int = 1
     joint_statistics: bool = False
     accumulate: int = 1
     dtype: str = "float32"
