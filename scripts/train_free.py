@@ -1,13 +1,13 @@
 """Trains networks that deblur without any latent space: what giving it up would win.
 
-    python scripts/train_free.py --config=configs/sharp.py --config.batch_size=4
+    python scripts/train_free.py --config=configs/sharp.py
 
 They have the layers of the separated network's encoder, but for those that read blur, and all that
-counts is the plane in focus. One sees b and is told its blur, the other sees c, too. Batches,
-criterion, optimiser and number of steps are those of the configuration. Prints a table in Markdown:
-PSNR in dB at range 1 against the plane in focus, mean over the test slides of the embedded data and
-over blur levels 1 to 7; with ``--in_focus=FOLDER`` also over the last 60 % of the frames in a
-folder (`linlatent.data.in_focus`), in crops of 512x512.
+counts is the plane in focus. One sees b alone, as the separated network does, one is told its blur,
+and one sees c, too. Batches, criterion, optimiser and number of steps are those of the
+configuration. Prints a table in Markdown: PSNR in dB at range 1 against the plane in focus, mean
+over the test slides of the embedded data and over blur levels 1 to 7; with ``--in_focus=FOLDER``
+also over the last 60 % of the frames in a folder (`linlatent.data.in_focus`), in crops of 512x512.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import operator
 import pathlib
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -44,8 +44,20 @@ from linlatent.training.step import Batch
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))  # Configurations import each other.
 
-INPUTS = {"b and its blur": (1,), "b, c and the blur of b": (1, 2)}
-"""What a network sees of a triplet: planes, b first."""
+
+class Input(NamedTuple):
+    """What a network sees of a triplet: planes, b first, and whether it is told the blur of b."""
+
+    name: str
+    planes: tuple[int, ...]
+    blur: bool
+
+
+INPUTS = (
+    Input("b", (1,), blur=False),
+    Input("b and its blur", (1,), blur=True),
+    Input("b, c and the blur of b", (1, 2), blur=True),
+)
 
 _STEPS_PER_REPORT = 20
 
@@ -56,8 +68,8 @@ class Free(nn.Module):
     widths: Sequence[int]
 
     @nn.compact
-    def __call__(self, images: Sequence[jax.Array], alpha: jax.Array) -> jax.Array:
-        """Makes a of images ``(N, H, W, 1)``, b first, and the weight ``(N,)`` of a in b."""
+    def __call__(self, images: Sequence[jax.Array], alpha: jax.Array | None) -> jax.Array:
+        """Makes a of images ``(N, H, W, 1)``, b first, and of the weight ``(N,)`` of a in b."""
         stride = 2 ** len(self.widths)
         phases = [separated.to_phases(x) for x in images]
         contrasts = jnp.concatenate(
@@ -67,15 +79,17 @@ class Free(nn.Module):
             ],
             axis=-1,
         )
-        blur = separated.BLURRIEST * (1 - alpha.reshape(-1, 1, 1, 1))
-        weights = [1.0, *separated.blur_weights(blur)]
-        x = jnp.concatenate([contrasts * weight for weight in weights], axis=-1)
+        x = contrasts
+        if alpha is not None:
+            blur = separated.BLURRIEST * (1 - alpha.reshape(-1, 1, 1, 1))
+            weighted = [contrasts * weight for weight in separated.blur_weights(blur)]
+            x = jnp.concatenate([contrasts, *weighted], axis=-1)
         x = unet.ascend(unet.descend(x, self.widths), self.widths)
         return separated.from_phases(phases[0] + 0.25 * unet.Mix(4, name="sharpening")(x))
 
 
 def main() -> None:
-    """Trains both networks, and prints the table."""
+    """Trains the networks, and prints the table."""
     config = flags.FLAGS.config
     configuration.validate(config)
     tests = {"synthetic": (open_source("synthetic", config="w1"), config.data.crop_size)}
@@ -84,18 +98,18 @@ def main() -> None:
         tests["frames"] = (frames, 512)
     source = open_source(config.data.source, **config.data[config.data.source])
     table = [f"| network sees | {' | '.join(tests)} |", "|---" * (len(tests) + 1) + "|"]
-    for name, planes in INPUTS.items():
-        params = train(config, source, planes)
+    for seen in INPUTS:
+        params = train(config, source, seen)
         values = [
-            measure(params, config, planes, *source_and_size) for source_and_size in tests.values()
+            measure(params, config, seen, *source_and_size) for source_and_size in tests.values()
         ]
         cells = [f"{value.mean:.2f} ± {value.standard_error:.2f}" for value in values]
-        table.append(f"| {name} | {' | '.join(cells)} |")
+        table.append(f"| {seen.name} | {' | '.join(cells)} |")
     print("\n".join(table))
 
 
-def train(config: ConfigDict, source: StackSource, planes: tuple[int, ...]) -> Any:
-    """Trains the network that sees some of the planes of a triplet; returns its weights.
+def train(config: ConfigDict, source: StackSource, seen: Input) -> Any:
+    """Trains the network that sees a part of a triplet; returns its weights.
 
     Raises:
       ValueError: If the configuration asks for other examples than triplets, for another schedule
@@ -118,8 +132,8 @@ def train(config: ConfigDict, source: StackSource, planes: tuple[int, ...]) -> A
     ).optimiser
 
     def loss(params: Any, batch: Batch) -> jax.Array:
-        seen = [batch["planes"][:, plane] for plane in planes]
-        estimates = network.apply(params, seen, batch["alpha"][:, 0])
+        images = [batch["planes"][:, plane] for plane in seen.planes]
+        estimates = network.apply(params, images, batch["alpha"][:, 0] if seen.blur else None)
         sharp = batch["planes"][:, 0]
         return jnp.mean(losses.CRITERIA[config.criterion](sharp[None], estimates[None]))
 
@@ -130,8 +144,9 @@ def train(config: ConfigDict, source: StackSource, planes: tuple[int, ...]) -> A
         return optax.apply_updates(params, updates), state, value
 
     side = config.data.crop_size
-    images = [jnp.zeros((1, side, side, 1))] * len(planes)
-    params = jax.jit(network.init)(jax.random.key(config.seed), images, jnp.ones(1))
+    images = [jnp.zeros((1, side, side, 1))] * len(seen.planes)
+    alpha = jnp.ones(1) if seen.blur else None
+    params = jax.jit(network.init)(jax.random.key(config.seed), images, alpha)
     state = optimiser.init(params)
     batches = train_batches(
         source,
@@ -146,7 +161,7 @@ def train(config: ConfigDict, source: StackSource, planes: tuple[int, ...]) -> A
     with (
         # A reader that outlives its training keeps the interpreter from ending.
         contextlib.closing(batches),
-        tqdm(total=config.num_steps, unit="step", desc=f"{len(planes)} planes") as progress,
+        tqdm(total=config.num_steps, unit="step", desc=seen.name) as progress,
     ):
         for number, batch in enumerate(itertools.islice(batches, config.num_steps), start=1):
             params, state, value = step(params, state, batch)
@@ -157,7 +172,7 @@ def train(config: ConfigDict, source: StackSource, planes: tuple[int, ...]) -> A
 
 
 def measure(
-    params: Any, config: ConfigDict, planes: tuple[int, ...], source: StackSource, size: int
+    params: Any, config: ConfigDict, seen: Input, source: StackSource, size: int
 ) -> metrics.Summary:
     """PSNR on the centre crops of test slides, mean over the levels between the end points."""
     network = Free(config.model.widths)
@@ -165,9 +180,11 @@ def measure(
 
     @jax.jit
     def deblur(stack: jax.Array) -> jax.Array:
-        seen = [[stack[triplet[plane]] for triplet in triplets] for plane in planes]
+        images = [[stack[triplet[plane]] for triplet in triplets] for plane in seen.planes]
         alphas = jnp.array([triplet.alpha for triplet in triplets])
-        return network.apply(params, [jnp.stack(each) for each in seen], alphas)
+        return network.apply(
+            params, [jnp.stack(each) for each in images], alphas if seen.blur else None
+        )
 
     values = []
     for batch in evaluation_batches(

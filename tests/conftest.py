@@ -1,8 +1,11 @@
 """Every test runs on four CPU devices, and no shape is promoted without being asked to."""
 
+import importlib.util
 import logging
 import logging.handlers
 import os
+import pathlib
+import sys
 import types
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -17,6 +20,23 @@ os.environ["JAX_COMPILATION_CACHE_DIR"] = ""
 
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture(scope="session")
+def load_script():
+    """Imports a program of the folder of scripts, by name, without running it."""
+
+    def load(name):
+        path = pathlib.Path(__file__).parents[1] / "scripts" / f"{name}.py"
+        spec = importlib.util.spec_from_file_location(name, path)
+        module = importlib.util.module_from_spec(spec)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "path", [*sys.path])
+            patch.setitem(sys.modules, name, module)  # Dataclasses look their module up.
+            spec.loader.exec_module(module)
+        return module
+
+    return load
 
 
 @pytest.fixture(scope="session")

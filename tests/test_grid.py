@@ -1,6 +1,5 @@
 """The six networks in one document, and the script that makes them."""
 
-import importlib.util
 import itertools
 import json
 import pathlib
@@ -195,13 +194,8 @@ def test_the_time_says_what_it_is_the_time_of():
 
 
 @pytest.fixture(scope="module")
-def script():
-    spec = importlib.util.spec_from_file_location("reproduce_tables", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "path", [*sys.path])
-        spec.loader.exec_module(module)
-    return module
+def script(load_script):
+    return load_script("reproduce_tables")
 
 
 @pytest.fixture

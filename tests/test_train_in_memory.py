@@ -1,8 +1,5 @@
 """The script that trains with all slides in the memory of one accelerator."""
 
-import importlib.util
-import pathlib
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,15 +8,10 @@ import pytest
 from linlatent import inference
 from linlatent.data import Triplet, open_source
 
-SCRIPT = pathlib.Path(__file__).parents[1] / "scripts" / "train_in_memory.py"
-
 
 @pytest.fixture(scope="module")
-def script():
-    spec = importlib.util.spec_from_file_location("train_in_memory", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def script(load_script):
+    return load_script("train_in_memory")
 
 
 @pytest.fixture(scope="module")
