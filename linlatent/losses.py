@@ -72,7 +72,7 @@ class Outputs:
       contents: The contents of the planes a, b and c of each triplet, ``(3, T, B, h, w, C)``.
       blurs: Blurs of planes, ``(K, B)``, means over the image in shares of the blurriest.
       true_blurs: What these should be, same shape.
-      blur_steps: How much blurrier b is than a, and c than b, ``(2, T, B)``, likewise.
+      blur_steps: How much blurrier each plane is than the one before, ``(P - 1, B)``, likewise.
       true_blur_steps: What these should be, same shape.
     """
 
@@ -144,7 +144,7 @@ def steps(outputs: Outputs, criterion: Criterion) -> jax.Array:
     the middle, and the first and the last step come out short. Steps know no such offset.
     """
     del criterion
-    return jnp.mean(jnp.abs(outputs.blur_steps - outputs.true_blur_steps), axis=(0, 1))
+    return jnp.mean(jnp.abs(outputs.blur_steps - outputs.true_blur_steps), axis=0)
 
 
 TERMS: Mapping[str, Callable[[Outputs, Criterion], jax.Array]] = {
@@ -167,7 +167,7 @@ OBJECTIVES: Mapping[str, Mapping[str, float]] = {
         **{"reconstruction": 0.05, "interpolation": 0.05, "extrapolation": 0.5, "focus": 1.0},
         **{"content": 0.001, "blur": 0.03, "steps": 0.03},
     },
-    "separated_blur": {"blur": 0.1, "steps": 1.0},
+    "separated_blur": {"blur": 0.03, "steps": 1.0},
 }
 """The terms of each objective and their weights in the loss. The first three are the paper's."""
 

@@ -123,7 +123,7 @@ def _with_extrapolation(
         extrapolations=latent.anchor(planes[middle], sharpened, reconstructions[middle]),
     )
     if isinstance(z, separated.Latent):
-        outputs = _with_contents_and_blurs(outputs, (za, zb, zc), alpha)
+        outputs = _with_contents_and_blurs(outputs, z, (za, zb, zc), alpha)
         if recipe.whole_every > 1:
             (_, others), (_, alphas) = groups
             zb, _ = encode(variables, others[:, :, 1])
@@ -132,18 +132,24 @@ def _with_extrapolation(
 
 
 def _with_contents_and_blurs(
-    outputs: losses.Outputs, latents: tuple[separated.Latent, ...], alpha: jax.Array
+    outputs: losses.Outputs,
+    z: separated.Latent,
+    latents: tuple[separated.Latent, ...],
+    alpha: jax.Array,
 ) -> losses.Outputs:
-    """Adds what the terms of separated latents see; a is in focus, c the blurriest plane."""
-    blurs = jnp.stack([_mean_blur(z) for z in latents])
-    true_blurs = jnp.stack([jnp.zeros_like(alpha), 1 - alpha, jnp.ones_like(alpha)])
+    """Adds what the terms of separated latents see, of all planes and of a, b and c.
+
+    All triplets span the planes: a is the first one, in focus, c the last, and each other is a b.
+    """
+    blurs, ends = _mean_blur(z), jnp.ones_like(alpha[:1])
+    true_blurs = jnp.concatenate([0 * ends, 1 - alpha, ends])
     return dataclasses.replace(
         outputs,
         in_focus=outputs.sharper,
         focused=separated.in_focus(latents[1]),
-        contents=jnp.stack([z.content for z in latents]),
-        blurs=blurs.reshape(-1, blurs.shape[-1]),
-        true_blurs=true_blurs.reshape(-1, blurs.shape[-1]),
+        contents=jnp.stack([each.content for each in latents]),
+        blurs=blurs,
+        true_blurs=true_blurs,
         blur_steps=jnp.diff(blurs, axis=0),
         true_blur_steps=jnp.diff(true_blurs, axis=0),
     )
