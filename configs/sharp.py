@@ -3,9 +3,9 @@
 Command:  python main.py --config=configs/sharp.py --workdir=DIR --mode=train_and_evaluate
 On a GPU: python scripts/train_in_memory.py --config=configs/sharp.py --workdir=DIR
 
-A minute or two on a GPU (H100, H200); on two CPU cores 45 minutes with --config.batch_size=4, and
-then 40.6 dB with c and 40.2 dB without on the embedded test slides, where the untouched input has
-34.2 dB. sharp_blur.py goes on from there. docs/ablation.md has more figures.
+44 minutes on two CPU cores (Intel with AVX-512), and then 41.1 dB on the embedded test slides, with
+c and without, where the untouched input has 34.2 dB; minutes on a GPU. sharp_blur.py goes on from
+there. docs/ablation.md has more figures.
 """
 
 import ml_collections
