@@ -70,10 +70,10 @@ class Outputs:
         1)``; otherwise empty, as all that follows.
       focused: What it made of blurry ones by themselves (`inference.deblur_single`), same shape.
       contents: The contents of the planes a, b and c of each triplet, ``(3, T, B, h, w, C)``.
-      blurs: Blurs of planes, ``(K, B)``, means over the image in shares of the blurriest.
-      true_blurs: What these should be, same shape.
-      blur_steps: How much blurrier each plane is than the one before, ``(P - 1, B)``, likewise.
-      true_blur_steps: What these should be, same shape.
+      blur_errors: Blurs of planes less what they should be, ``(K, B)``, means over the image in
+        shares of the blurriest.
+      step_errors: Likewise how much blurrier each plane of a slide is than the one before,
+        ``(P - 1, B)``.
     """
 
     endpoints: jax.Array
@@ -88,10 +88,8 @@ class Outputs:
     in_focus: jax.Array = flax.struct.field(default_factory=lambda: jnp.zeros(0))
     focused: jax.Array = flax.struct.field(default_factory=lambda: jnp.zeros(0))
     contents: jax.Array = flax.struct.field(default_factory=lambda: jnp.zeros(0))
-    blurs: jax.Array = flax.struct.field(default_factory=lambda: jnp.zeros(0))
-    true_blurs: jax.Array = flax.struct.field(default_factory=lambda: jnp.zeros(0))
-    blur_steps: jax.Array = flax.struct.field(default_factory=lambda: jnp.zeros(0))
-    true_blur_steps: jax.Array = flax.struct.field(default_factory=lambda: jnp.zeros(0))
+    blur_errors: jax.Array = flax.struct.field(default_factory=lambda: jnp.zeros(0))
+    step_errors: jax.Array = flax.struct.field(default_factory=lambda: jnp.zeros(0))
 
 
 def reconstruction(outputs: Outputs, criterion: Criterion) -> jax.Array:
@@ -134,7 +132,7 @@ def content(outputs: Outputs, criterion: Criterion) -> jax.Array:
 def blur(outputs: Outputs, criterion: Criterion) -> jax.Array:
     """Distance of the blurs of planes from what they should be; ``(B,)``."""
     del criterion
-    return jnp.mean(jnp.abs(outputs.blurs - outputs.true_blurs), axis=0)
+    return jnp.mean(jnp.abs(outputs.blur_errors), axis=0)
 
 
 def steps(outputs: Outputs, criterion: Criterion) -> jax.Array:
@@ -144,7 +142,7 @@ def steps(outputs: Outputs, criterion: Criterion) -> jax.Array:
     the middle, and the first and the last step come out short. Steps know no such offset.
     """
     del criterion
-    return jnp.mean(jnp.abs(outputs.blur_steps - outputs.true_blur_steps), axis=0)
+    return jnp.mean(jnp.abs(outputs.step_errors), axis=0)
 
 
 TERMS: Mapping[str, Callable[[Outputs, Criterion], jax.Array]] = {

@@ -69,7 +69,7 @@ class Free(nn.Module):
 
     @nn.compact
     def __call__(self, images: Sequence[jax.Array], alpha: jax.Array | None) -> jax.Array:
-        """Makes a of images ``(N, H, W, 1)``, b first, and of the weight ``(N,)`` of a in b."""
+        """Makes a of images ``(N, H, W, 1)``, b first; alpha ``(N,)`` is the weight of a in b."""
         stride = 2 ** len(self.widths)
         phases = [separated.to_phases(x) for x in images]
         contrasts = jnp.concatenate(

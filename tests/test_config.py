@@ -77,9 +77,11 @@ def test_ten_crops_are_not_parted():
         configuration.validate(make(batching="ten-crop", batch_size=25))
 
 
+SEPARATED = {"model.network": "separated", "objective": "separated", "triplets": "spanning"}
+
+
 def test_the_separated_network_and_its_objective_belong_together():
-    separated = {"model.network": "separated", "objective": "separated", "triplets": "spanning"}
-    configuration.validate(make(**separated))
+    configuration.validate(make(**SEPARATED))
     for field, value, message in (
         ("model.network", "paper", "config.objective is 'separated', expected .* and only then"),
         (
@@ -91,12 +93,11 @@ def test_the_separated_network_and_its_objective_belong_together():
         ("model.widths", (4, 8, 8), r"config.model.widths is \(4, 8, 8\), expected at least four"),
     ):
         with pytest.raises(ValueError, match=message):
-            configuration.validate(make(**{**separated, field: value}))
+            configuration.validate(make(**{**SEPARATED, field: value}))
 
 
 def test_examples_are_passed_through_whole_in_equal_groups():
-    separated = {"model.network": "separated", "objective": "separated", "triplets": "spanning"}
-    fields = {**separated, "batch_size": 12, "whole_every": 6}
+    fields = {**SEPARATED, "batch_size": 12, "whole_every": 6}
     configuration.validate(make(**fields))
     for field, value, message in (
         ("batch_size", 8, "config.whole_every is 6, expected a divisor of config.batch_size, 8"),

@@ -88,10 +88,9 @@ def test_the_terms_of_a_separated_latent_by_hand(outputs):
         in_focus=planes((0.1, 0.8)),
         focused=planes((0.2, 0.6)),
         contents=contents,
-        blurs=jnp.array([0.1, 0.5, 0.7]).reshape(3, 1),
-        true_blurs=jnp.array([0.0, 0.5, 1.0]).reshape(3, 1),
-        blur_steps=jnp.array([0.4, 0.2]).reshape(2, 1),
-        true_blur_steps=jnp.array([0.5, 0.5]).reshape(2, 1),
+        # Blurs of 0.1, 0.5 and 0.7 in place of 0, 0.5 and 1; steps of 0.4 and 0.2.
+        blur_errors=jnp.array([0.1, 0.0, -0.3]).reshape(3, 1),
+        step_errors=jnp.array([-0.1, -0.3]).reshape(2, 1),
     )
     terms = losses.objective_terms(
         separated, objective="separated", criterion="l1", latent_weight=1.0

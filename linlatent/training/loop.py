@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import math
 import time
@@ -68,7 +69,7 @@ def train(config: ConfigDict, workdir: epath.PathLike) -> TrainState:
     table = TRIPLETS[config.triplets](source.num_levels)
     schedule = _schedule(config, source, table)
     triplets = table if config.batching == "stack" else (Triplet(0, 1, 2),)
-    recipe = _recipe(config, triplets, schedule, whole_every=config.whole_every)
+    recipe = _recipe(config, triplets, schedule)
     mesh = devices.mesh()
     _check_batch_size(config.batch_size, mesh)
 
@@ -83,7 +84,8 @@ def train(config: ConfigDict, workdir: epath.PathLike) -> TrainState:
             return state
         _announce(workdir, config, source, schedule, first_step)
         step = compiled_step(recipe, state, mesh, num_models=config.num_models)
-        validate = _validation(source, config, _recipe(config, table, schedule), mesh)
+        of_stacks = dataclasses.replace(recipe, triplets=table, whole_every=1)
+        validate = _validation(source, config, of_stacks, mesh)
         with (
             # A reader that outlives its training keeps the interpreter from ending.
             contextlib.closing(_batches(config, source, table, first_step)) as batches,
@@ -110,13 +112,7 @@ def train(config: ConfigDict, workdir: epath.PathLike) -> TrainState:
     return state
 
 
-def _recipe(
-    config: ConfigDict,
-    triplets: tuple[Triplet, ...],
-    schedule: Schedule,
-    *,
-    whole_every: int = 1,
-) -> Recipe:
+def _recipe(config: ConfigDict, triplets: tuple[Triplet, ...], schedule: Schedule) -> Recipe:
     moves = schedule.last_step // config.accumulate
     return Recipe(
         objective=config.objective,
@@ -124,7 +120,7 @@ def _recipe(
         latent_weight=config.latent_weight,
         learning_rate=config.learning_rate,
         triplets=triplets,
-        whole_every=whole_every,
+        whole_every=config.whole_every,
         joint_statistics=config.batching == "stack",
         accumulate=config.accumulate,
         dtype=config.dtype,

@@ -141,17 +141,15 @@ def _with_contents_and_blurs(
 
     All triplets span the planes: a is the first one, in focus, c the last, and each other is a b.
     """
-    blurs, ends = _mean_blur(z), jnp.ones_like(alpha[:1])
-    true_blurs = jnp.concatenate([0 * ends, 1 - alpha, ends])
+    ends = jnp.ones_like(alpha[:1])
+    blur_errors = _mean_blur(z) - jnp.concatenate([0 * ends, 1 - alpha, ends])
     return dataclasses.replace(
         outputs,
         in_focus=outputs.sharper,
         focused=separated.in_focus(latents[1]),
         contents=jnp.stack([each.content for each in latents]),
-        blurs=blurs,
-        true_blurs=true_blurs,
-        blur_steps=jnp.diff(blurs, axis=0),
-        true_blur_steps=jnp.diff(true_blurs, axis=0),
+        blur_errors=blur_errors,
+        step_errors=jnp.diff(blur_errors, axis=0),
     )
 
 
@@ -173,8 +171,7 @@ def _with_others(
         outputs,
         in_focus=jnp.concatenate([outputs.in_focus, a]),
         focused=jnp.concatenate([outputs.focused, separated.in_focus(zb)]),
-        blurs=jnp.concatenate([outputs.blurs, _mean_blur(zb)]),
-        true_blurs=jnp.concatenate([outputs.true_blurs, 1 - alpha]),
+        blur_errors=jnp.concatenate([outputs.blur_errors, _mean_blur(zb) - (1 - alpha)]),
     )
 
 
