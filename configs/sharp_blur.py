@@ -3,8 +3,8 @@
 Command:  python main.py --config=configs/sharp_blur.py --config.init_from=MODEL --workdir=DIR
 
 MODEL is the workdir of a training of sharp.py. Only the few layers of `linlatent.separated.Blur`
-learn, and nothing is decoded: 7 minutes on two CPU cores. What the network makes of an image by
-itself stays the same; the steps of its latent space become more even.
+learn, and nothing is decoded: 7 minutes on two CPU cores. What the network makes of an image that
+it is told the blur of stays the same; the steps of its latent space become more even.
 """
 
 import ml_collections

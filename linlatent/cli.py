@@ -92,6 +92,13 @@ def _declare_deblur(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("image", metavar="IMAGE", help="a grey TIFF or PNG, 8 or 16 bit")
     parser.add_argument("--out", required=True, metavar="FILE", help="a new TIFF or PNG")
+    parser.add_argument(
+        "--blur",
+        type=float,
+        metavar="B",
+        help="how far out of focus the image is, if you know: from 0, in focus, to 8, the blurriest"
+        " that MODEL was trained on (32 micrometres for those that come with linlatent)",
+    )
     parser.add_argument("--blurrier", metavar="IMAGE", help="the same field, further out of focus")
     parser.add_argument(
         "--alpha",
@@ -101,10 +108,18 @@ def _declare_deblur(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _deblur(model: str, image: str, out: str, blurrier: str | None, alpha: float | None) -> None:
+def _deblur(
+    model: str,
+    image: str,
+    out: str,
+    blur: float | None,
+    blurrier: str | None,
+    alpha: float | None,
+) -> None:
     sharp = inference.deblur_frame(
         inference.load(model),
         _read_frame(image),
+        blur=blur,
         blurrier=None if blurrier is None else _read_frame(blurrier),
         alpha=alpha,
     )

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 interpolate = latent.interpolate
 encode = networks.encode
+encode_between = networks.encode_between
 decode = networks.decode
 
 
@@ -77,7 +78,8 @@ def deblur(
 
     Args:
       params: The network.
-      zb: Latent of the image to deblur, such as ``(N, h, w, C)``.
+      zb: Latent of the image to deblur, such as ``(N, h, w, C)``. Where a is in focus, a separated
+        network sees more in b if it is told how blurred b is (`encode_between`).
       zc: Latent of a blurrier image of the same field, same shape.
       alpha: ``(c - b) / (c - a)`` in blur levels, in (0, 1]; a scalar or ``(N,)``. 1 reconstructs
         b; the smaller, the further the step towards sharp.
@@ -102,7 +104,9 @@ def deblur(
     return network.limited(latent.anchor(anchor, sharper, decode(params, zb)))
 
 
-def deblur_single(params: networks.Variables, xb: jax.Array) -> jax.Array:
+def deblur_single(
+    params: networks.Variables, xb: jax.Array, blur: jax.typing.ArrayLike | None = None
+) -> jax.Array:
     """Removes blur from images without a blurrier one: shows their content in focus.
 
     It is D(z) with the content of z_b and a blur of 0, as if extrapolation knew the latent of c
@@ -111,6 +115,8 @@ def deblur_single(params: networks.Variables, xb: jax.Array) -> jax.Array:
     Args:
       params: A network that keeps content and blur apart.
       xb: Images ``(N, H, W, 1)`` in any unit of intensity.
+      blur: How far out of focus they are, where it is known: a scalar, ``(N,)`` or a map, from 0 to
+        `separated.BLURRIEST` (`separated.encode`). They come out sharper for it.
 
     Returns:
       Images ``(N, H, W, 1)`` float32 in that unit.
@@ -123,13 +129,14 @@ def deblur_single(params: networks.Variables, xb: jax.Array) -> jax.Array:
             "a single image can be deblurred by a separated network (config.model.network) only;"
             " this one is the paper's, which needs a blurrier image, see deblur"
         )
-    return separated.in_focus(encode(params, xb))
+    return separated.in_focus(encode(params, xb, blur))
 
 
 def deblur_frame(
     model: Model,
     frame: np.ndarray,
     *,
+    blur: float | None = None,
     blurrier: np.ndarray | None = None,
     alpha: float | None = None,
 ) -> np.ndarray:
@@ -140,18 +147,24 @@ def deblur_frame(
     Args:
       model: The network, and what its images must look like.
       frame: ``(height, width)`` of any size, in counts, uint8 or uint16.
+      blur: How far out of focus the frame is, if that is known, and there is no blurrier frame: 0
+        in focus, 8 like the blurriest planes of the training.
       blurrier: A blurrier frame of the same field, of the same shape and type.
-      alpha: As in `deblur`; with a blurrier frame only, and needed with it.
+      alpha: As in `deblur`, with a in focus; with a blurrier frame only, and needed with it.
 
     Returns:
       The sharper frame, of the same shape and type; what does not fit into the type is clipped.
 
     Raises:
-      ValueError: If the frames differ in shape or type, alpha is missing, too much or impossible,
-        or a single frame is too little for the network.
+      ValueError: If the frames differ in shape or type, alpha or blur is missing, too much or
+        impossible, or a single frame is too little for the network.
     """
     if (blurrier is None) != (alpha is None):
         raise ValueError("a blurrier frame and alpha go together: give both, or none of them")
+    if blur is not None and blurrier is not None:
+        raise ValueError("with a blurrier frame, alpha says how blurred the frame is: give no blur")
+    if blur is not None and not 0 <= blur <= separated.BLURRIEST:
+        raise ValueError(f"blur must lie in [0, {separated.BLURRIEST:g}]; got {blur}")
     frames = [frame] if blurrier is None else [frame, blurrier]
     if len({(each.shape, each.dtype) for each in frames}) > 1:
         raise ValueError(
@@ -165,7 +178,7 @@ def deblur_frame(
     margins = [(0, -n % stride) for n in frame.shape]
     x = np.pad(x, [(0, 0), *margins], mode="symmetric")[..., None]
     if alpha is None:
-        sharper = jax.jit(deblur_single)(model.params, x)
+        sharper = jax.jit(deblur_single)(model.params, x, blur)
     else:
         latent.check_alpha(alpha)
         sharper = jax.jit(_deblur_anchored)(model.params, x[:1], x[1:], alpha)
@@ -178,7 +191,8 @@ def deblur_frame(
 def _deblur_anchored(
     params: networks.Variables, xb: jax.Array, xc: jax.Array, alpha: jax.Array
 ) -> jax.Array:
-    return deblur(params, encode(params, xb), encode(params, xc), alpha, anchor=xb)
+    zc = encode(params, xc)
+    return deblur(params, encode_between(params, xb, zc, alpha), zc, alpha, anchor=xb)
 
 
 def save(model: Model, workdir: epath.PathLike) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from types import ModuleType
 
 import jax
+import jax.numpy as jnp
 
 from linlatent import latent, model, separated
 
@@ -28,17 +29,58 @@ def init(key: jax.Array, *, network: str, widths: Sequence[int]) -> Variables:
     return NETWORKS[network].init(key, tuple(widths))
 
 
-def encode(variables: Variables, x: jax.Array) -> latent.Latent:
+def encode(
+    variables: Variables, x: jax.Array, blur: jax.typing.ArrayLike | None = None
+) -> latent.Latent:
     """Encodes images ``(N, H, W, 1)`` in [0, 1].
+
+    Args:
+      variables: The network.
+      x: The images.
+      blur: What is known of how far out of focus they are (`separated.encode`), of a network that
+        keeps content and blur apart.
 
     Returns:
       Their latent, float32: of the paper's network an array ``(N, H / s, W / s, C)`` with
       s = ``2 ** len(widths)``, 32 in the paper; of the separated one a `separated.Latent`.
 
     Raises:
-      ValueError: If the images are not ``(N, H, W, 1)`` with sides divisible by s.
+      ValueError: If the images are not ``(N, H, W, 1)`` with sides divisible by s, or the network
+        cannot be told a blur.
     """
-    return of(variables).encode(variables, x)
+    network = of(variables)
+    if blur is None:
+        return network.encode(variables, x)
+    if network is not separated:
+        raise ValueError(
+            "blur can be told to a separated network (config.model.network) only; this one is the"
+            " paper's, which knows no other input than images"
+        )
+    return separated.encode(variables, x, blur)
+
+
+def encode_between(
+    variables: Variables, xb: jax.Array, zc: latent.Latent, alpha: jax.typing.ArrayLike
+) -> latent.Latent:
+    """Encodes images between a plane in focus and c, to be deblurred with z_c (`inference.deblur`).
+
+    A separated network is told their blur, which is Eq. 1 of that of c and none; others are not.
+
+    Args:
+      variables: The network.
+      xb: Images ``(N, H, W, 1)``.
+      zc: Latents of blurrier ones of the same fields.
+      alpha: ``(c - b) / c`` in blur levels, in (0, 1]; a scalar or ``(N,)``.
+
+    Returns:
+      z_b, as `encode` does.
+
+    Raises:
+      ValueError: As `encode` does, or if alpha is a number outside (0, 1].
+    """
+    if of(variables) is not separated:
+        return encode(variables, xb)
+    return encode(variables, xb, latent.interpolate(jnp.zeros_like(zc.blur), zc.blur, alpha))
 
 
 def decode(variables: Variables, z: latent.Latent) -> jax.Array:

@@ -1,16 +1,17 @@
 """The network that keeps content and blur apart: its latent is z = (content, blur).
 
-The encoder reads from one image what is there, `Latent.content`, and how far out of focus it is,
-`Latent.blur`; the decoder shows the content at a blur. Planes of one slide share their content, so
-on them Eq. 1 and 2 of the paper move blur alone: nothing is amplified, neither noise nor what the
-latent got wrong (the paper's Section 5 proposes to separate the two).
+The encoder reads from one image how far out of focus it is, `Latent.blur`, unless it is told, and
+with that what is there, `Latent.content`; the decoder shows the content at a blur. Planes of one
+slide share their content, so on them Eq. 1 and 2 of the paper move blur alone: nothing is
+amplified, neither noise nor what the latent got wrong (the paper's Section 5 proposes to separate
+the two).
 
 The content holds the image as it would be in focus, and features that the decoder needs to blur it
 again: at a blur of 0 the decoder shows the former as it is. The network is a pair of U-Nets
 (Ronneberger et al., MICCAI 2015) of residual blocks behind the functions that `model` has for the
 paper's network, with no normalisation that depends on a batch. The encoder's is deep, since it has
-to undo the blur; the decoder's is small. Both work on the four phases of the image's pixels, in
-half the resolution.
+to undo the blur, and on its way up it is adapted to the blur; the decoder's is small. Both work on
+the four phases of the image's pixels, in half the resolution.
 
 An image has no unit of intensity that blur would leave alone: its brightest pixel grows dim, its
 background bright. So the network has none either. Its layers have no biases (Mohan et al., ICLR
@@ -57,23 +58,28 @@ class Latent(NamedTuple):
 
 
 class Encoder(nn.Module):
-    """Images ``(N, H, W, 1)`` to a `Latent`, through half, quarter, ... of the resolution."""
+    """Images ``(N, H, W, 1)`` to a `Latent`, through half, quarter, ... of the resolution.
+
+    What is known of their blur, ``(N, H / 2, W / 2, 1)`` or of one pixel for all, takes the place
+    of what is read, except where it is NaN. Either helps to see the content.
+    """
 
     widths: Sequence[int]
     dtype: str = "float32"
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> Latent:
+    def __call__(self, x: jax.Array, known: jax.Array | None = None) -> Latent:
         mean = local_mean(x, stride=2 ** len(self.widths))
         image = to_phases(x)
         scales = unet.descend((image - mean).astype(self.dtype), self.widths)
-        blur = Blur(name="blur")(scales)
+        blur = jax.image.resize(Blur(name="blur")(scales), mean.shape, "bilinear")
+        if known is not None:
+            blur = jnp.where(jnp.isnan(known), blur, known)
+        scales = Adaptation(name="adaptation")(scales, jax.lax.stop_gradient(blur))
         x = unet.Mix(8, name="content")(unet.ascend(scales, self.widths)).astype(jnp.float32)
         sharpening, features = jnp.split(x, 2, axis=-1)
         content = [image + 0.25 * sharpening, FEATURE_SCALE * features, mean]
-        return Latent(
-            jnp.concatenate(content, axis=-1), jax.image.resize(blur, mean.shape, "bilinear")
-        )
+        return Latent(jnp.concatenate(content, axis=-1), blur)
 
 
 class Blur(nn.Module):
@@ -97,6 +103,21 @@ class Blur(nn.Module):
         for name in ("first", "second", "third"):
             x = unet.activate(nn.Dense(128, name=name)(x))
         return (nn.Dense(1, name="estimates")(x) + 1) * (BLURRIEST / 2)
+
+
+class Adaptation(nn.Module):
+    """Scales features as suits a blur ``(N, H / 2, W / 2, 1)``, each channel in its own way."""
+
+    @nn.compact
+    def __call__(self, scales: Sequence[jax.Array], blur: jax.Array) -> list[jax.Array]:
+        weights = jnp.concatenate(blur_weights(blur), axis=-1)
+        adapted = []
+        for i, x in enumerate(scales):
+            size = (*x.shape[:-1], weights.shape[-1])
+            resized = jax.image.resize(weights, size, "bilinear")
+            change = unet.Mix(x.shape[-1], gain=0.15, name=f"scale_{i}")(resized)
+            adapted.append(x * (1 + change).astype(x.dtype))
+        return adapted
 
 
 class Decoder(nn.Module):
@@ -147,17 +168,28 @@ def widths_of(variables: model.Variables) -> tuple[int, ...]:
     return tuple(layer["kernel"].shape[-1] for layer in (layers["phases"], *downsampled))
 
 
-def encode(variables: model.Variables, x: jax.Array) -> Latent:
+def encode(
+    variables: model.Variables, x: jax.Array, blur: jax.typing.ArrayLike | None = None
+) -> Latent:
     """Encodes images ``(N, H, W, 1)``, in any unit of intensity, to a `Latent`.
+
+    Args:
+      variables: The network.
+      x: The images.
+      blur: How far out of focus they are, from 0 to `BLURRIEST`, as far as it is known: a scalar,
+        ``(N,)`` or a map ``(N, H / 2, W / 2, 1)``, NaN where it is not. The content comes out
+        sharper for it, and it is the blur of the latent.
 
     Raises:
       ValueError: If the images are not ``(N, H, W, 1)`` with sides divisible by
-        ``2 ** len(widths)``.
+        ``2 ** len(widths)``, or the blur has another shape.
     """
     widths = widths_of(variables)
     model.check_images(x, stride=2 ** len(widths))
+    known = None if blur is None else _as_map(jnp.asarray(blur, jnp.float32), x.shape)
     network = Encoder(widths)
-    return cast(Latent, network.apply(model.half(variables, "encoder"), x.astype(jnp.float32)))
+    z = network.apply(model.half(variables, "encoder"), x.astype(jnp.float32), known)
+    return cast(Latent, z)
 
 
 def decode(variables: model.Variables, z: Latent) -> jax.Array:
@@ -174,13 +206,19 @@ def decode(variables: model.Variables, z: Latent) -> jax.Array:
 
 
 def encode_in_training(
-    variables: model.Variables, x: jax.Array, *, joint: bool = False, dtype: str = "float32"
+    variables: model.Variables,
+    x: jax.Array,
+    blur: jax.Array | None = None,
+    *,
+    joint: bool = False,
+    dtype: str = "float32",
 ) -> tuple[Latent, dict[str, Any]]:
     """Encodes planes as `encode` does.
 
     Args:
       variables: The network.
       x: Planes ``(P, B, H, W, 1)``.
+      blur: What is known of their blur, ``(P, B)``.
       joint: Of no effect: this network takes no moments of a batch.
       dtype: Of `model.DTYPES`, what convolutions and activations are computed in.
 
@@ -189,7 +227,8 @@ def encode_in_training(
     """
     del joint
     network = Encoder(widths_of(variables), dtype)
-    return _over_planes(network, model.half(variables, "encoder"), x.astype(jnp.float32)), {}
+    known = () if blur is None else (blur[..., None, None, None],)
+    return _over_planes(network, variables, "encoder", x.astype(jnp.float32), *known), {}
 
 
 def decode_in_training(
@@ -198,7 +237,7 @@ def decode_in_training(
     """Decodes latents with leaves ``(P, B, ...)`` to planes ``(P, B, H, W, 1)``, likewise."""
     del joint
     network = Decoder(widths_of(variables)[:3], dtype)
-    return _over_planes(network, model.half(variables, "decoder"), z), {}
+    return _over_planes(network, variables, "decoder", z), {}
 
 
 def in_focus(z: Latent) -> jax.Array:
@@ -218,12 +257,24 @@ def limited(x: jax.Array) -> jax.Array:
     return x
 
 
-def _over_planes(network: nn.Module, variables: model.Variables, planes: Any) -> Any:
-    batch = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), planes)
+def _as_map(blur: jax.Array, images: tuple[int, ...]) -> jax.Array:
+    """A scalar, one blur per image or a map as a map for images of a shape."""
+    n, height, width, _ = images
+    size = (n, height // 2, width // 2, 1)
+    if blur.shape not in ((), (n,), size):
+        raise ValueError(
+            f"blur must be a number, one for each image, ({n},), or a map, {size}; got an array of"
+            f" shape {blur.shape}"
+        )
+    return blur if blur.shape == size else jnp.broadcast_to(blur.reshape(-1, 1, 1, 1), size)
+
+
+def _over_planes(network: nn.Module, variables: model.Variables, half: str, *planes: Any) -> Any:
+    batches = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), planes)
     first = jax.tree.leaves(planes)[0].shape[:2]
     return jax.tree.map(
         lambda leaf: leaf.reshape(*first, *leaf.shape[1:]),
-        network.apply(variables, batch),
+        network.apply(model.half(variables, half), *batches),
     )
 
 

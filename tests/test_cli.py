@@ -63,6 +63,10 @@ def test_an_image_is_deblurred_alone_or_with_a_blurrier_one(tmp_path, capsys):
     assert capsys.readouterr().out == f"{out}: {b}, deblurred\n"
     model = linlatent.load("w1-sharp")
     np.testing.assert_array_equal(images.read_image(out), linlatent.deblur_frame(model, frames[0]))
+    told = str(tmp_path / "told.tif")
+    cli.main(["deblur", "w1-sharp", b, "--blur", "6", "--out", told])
+    expected = linlatent.deblur_frame(model, frames[0], blur=6.0)
+    np.testing.assert_array_equal(images.read_image(told), expected)
     cli.main(["deblur", "w1-sharp", b, "--blurrier", c, "--alpha", "1", "--out", both])
     np.testing.assert_array_equal(images.read_image(both), frames[0])
     assert failure_of("deblur", "w1-sharp", b, "--out", out).startswith("error: ")

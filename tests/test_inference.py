@@ -113,6 +113,8 @@ def test_a_whole_frame_keeps_its_size_its_type_and_its_unit():
         ({"blurrier": np.zeros((8, 9), np.uint8)}, "go together"),
         ({"blurrier": np.zeros((8, 8), np.uint8), "alpha": 0.5}, r"\(8, 8\) pixels of uint8"),
         ({"blurrier": np.ones((8, 9), np.uint8), "alpha": 1.5}, "alpha, the weight"),
+        ({"blurrier": np.ones((8, 9), np.uint8), "alpha": 0.5, "blur": 4}, "give no blur"),
+        ({"blur": 9}, r"blur must lie in \[0, 8\]; got 9"),
     ],
 )
 def test_frames_that_do_not_fit_are_refused(arguments, message):

@@ -3,7 +3,6 @@
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import skimage.metrics
@@ -160,30 +159,6 @@ def test_the_other_definitions_of_psnr_are_those_of_the_metrics():
     assert (pooled.standard_error, pooled.n) == (None, 3)
     paper = only(rows, **chosen, definition=EQ_7)
     assert paper.mean == pytest.approx(metrics.psnr_paper(level_2, sharp).mean())
-
-
-def test_deblurring_beyond_the_paper_changes_b_as_the_network_changes_its_own():
-    planes = linear_planes()
-
-    def dim(z):
-        return z / 2
-
-    made = protocol.predict(
-        identity,
-        dim,
-        planes,
-        anchored=lambda za, zb: za,
-        limited=lambda x: jnp.clip(x, 0, 1),
-        in_focus=lambda zb: zb + 0.1,
-    )
-    interior = planes[:, 1:-1]
-    change = (np.broadcast_to(planes[:, :1], interior.shape) - interior) / 2
-    assert list(made.further) == ["deblurred, anchored", "deblurred, b alone"]
-    np.testing.assert_allclose(
-        made.further["deblurred, anchored"], np.clip(interior + change, 0, 1), atol=1e-5
-    )
-    np.testing.assert_allclose(made.further["deblurred, b alone"], interior + 0.1, atol=1e-6)
-    assert protocol.predict(identity, identity, planes).further == {}
 
 
 def test_every_deblurring_number_has_its_baselines_beside_it():

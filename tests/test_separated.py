@@ -13,6 +13,7 @@ import linlatent
 from linlatent import losses, networks, separated
 from linlatent.data import Triplet
 from linlatent.evaluation import evaluate
+from linlatent.evaluation.evaluate import predict
 from linlatent.training import train
 from linlatent.training.recipe import Recipe
 from linlatent.training.step import gradients_of
@@ -84,6 +85,62 @@ def test_a_single_image_is_deblurred_by_showing_its_content_in_focus(params, ima
     single = jax.jit(linlatent.deblur_single)(params, images[0])
     np.testing.assert_allclose(single, decode(params, in_focus), **close)
     assert jnp.abs(single - images[0]).max() > 1e-3
+
+
+def test_a_known_blur_is_the_blur_of_the_latent_and_changes_its_content(params, images, latents):
+    zb, _ = latents
+    blurs = jnp.array([2.0, 5.0])
+    told = encode(params, images[0], blurs)
+    np.testing.assert_array_equal(
+        told.blur, jnp.broadcast_to(blurs.reshape(2, 1, 1, 1), (2, 16, 24, 1))
+    )
+    assert jnp.abs(told.content[..., :4] - zb.content[..., :4]).max() > 1e-3
+    np.testing.assert_array_equal(told.content[..., 8], zb.content[..., 8])
+    for known in (told.blur, blurs[0]):
+        again = encode(params, images[0], known)
+        np.testing.assert_allclose(again.content[0], told.content[0], **close)
+    single = jax.jit(linlatent.deblur_single)(params, images[0], blurs)
+    np.testing.assert_allclose(single, jax.jit(separated.in_focus)(told), **close)
+
+
+def test_what_is_not_known_is_read(params, images, latents):
+    zb, _ = latents
+    one = encode(params, images[0], jnp.array([jnp.nan, 5.0]))
+    for leaf, read, told in zip(one, zb, encode(params, images[0], 5.0), strict=True):
+        np.testing.assert_allclose(leaf, jnp.stack([read[0], told[1]]), **close)
+    half = zb.blur.at[:, :, :12].set(5.0).at[:, :, 12:].set(jnp.nan)
+    blur = encode(params, images[0], half).blur
+    np.testing.assert_array_equal(blur[:, :, :12], half[:, :, :12])
+    np.testing.assert_allclose(blur[:, :, 12:], zb.blur[:, :, 12:], **close)
+
+
+def test_to_be_told_what_one_has_read_changes_nothing(params, images, latents):
+    zb, _ = latents
+    again = encode(params, images[0], zb.blur)
+    jax.tree.map(functools.partial(np.testing.assert_allclose, **close), again, zb)
+
+
+def test_with_alpha_and_c_the_network_is_told_the_blur_of_b(params, images, latents):
+    zc = latents[1]._replace(blur=6 + latents[1].blur / 8)
+    zb = jax.jit(linlatent.encode_between)(params, images[0], zc, 0.25)
+    told = encode(params, images[0], 0.75 * zc.blur)
+    one_each = linlatent.encode_between(params, images[0], zc, jnp.array([0.25, 0.5]))
+    for leaf, expected, other in zip(zb, told, one_each, strict=True):
+        np.testing.assert_allclose(leaf, expected, **close)
+        np.testing.assert_allclose(other[0], expected[0], **close)
+        assert jnp.abs(other[1] - expected[1]).max() > 1e-3
+    anchored = jax.jit(linlatent.deblur)(params, zb, zc, 0.25, anchor=images[0])
+    expected = images[0] + separated.in_focus(zb) - decode(params, zb)
+    np.testing.assert_allclose(anchored, expected, **close)
+
+
+def test_the_paper_s_network_is_told_nothing(random_network, images):
+    paper = random_network((2, 3))
+    with pytest.raises(ValueError, match=r"blur can be told to a separated network"):
+        linlatent.encode(paper, images[0], 3.0)
+    zc = linlatent.encode(paper, images[1])
+    zb = linlatent.encode_between(paper, images[0], zc, 0.5)
+    np.testing.assert_array_equal(zb, linlatent.encode(paper, images[0]))
 
 
 def test_the_network_has_no_unit_of_intensity(params, images, latents):
@@ -161,7 +218,8 @@ def test_the_reading_of_blur_leaves_the_features_alone(params, images):
 
 
 def test_single_images_need_no_whole_examples(params):
-    planes = jax.random.uniform(jax.random.key(2), (6, 3, 32, 32, 1))
+    brightness = jnp.linspace(0.3, 1.0, 6).reshape(6, 1, 1, 1, 1)
+    planes = brightness * jax.random.uniform(jax.random.key(2), (6, 3, 32, 32, 1))
     batch = {"planes": planes, "alpha": jnp.linspace(0.2, 0.8, 6)[:, None]}
     recipe = Recipe("separated", "log", 1.0, 1e-3, triplets=(Triplet(0, 1, 2),))
 
@@ -175,7 +233,8 @@ def test_single_images_need_no_whole_examples(params):
     _, of_whole = metrics_of(jax.tree.map(lambda leaf: leaf[::3], batch))
     # Four bs more than the six planes of the two whole examples.
     b = jax.tree.map(lambda leaf: jnp.delete(leaf, jnp.array([0, 3]), axis=0), batch)
-    blurs = encode(params, b["planes"][:, 1]).blur.mean(axis=(1, 2, 3)) / separated.BLURRIEST
+    told = jnp.where(jnp.array([True, False, False, True]), 8 * (1 - b["alpha"][:, 0]), jnp.nan)
+    blurs = encode(params, b["planes"][:, 1], told).blur.mean(axis=(1, 2, 3)) / separated.BLURRIEST
     others = jnp.abs(blurs - (1 - b["alpha"][:, 0])).mean()
     expected = {**of_whole, "focus": of_all["focus"], "blur": 0.6 * of_whole["blur"] + 0.4 * others}
     weights = losses.OBJECTIVES["separated"]
@@ -186,8 +245,25 @@ def test_single_images_need_no_whole_examples(params):
     assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients))
 
 
+def test_every_second_example_is_told_its_blur(params):
+    planes = jax.random.uniform(jax.random.key(3), (4, 3, 32, 32, 1))
+    alpha = jnp.array([0.2, 0.4, 0.6, 0.8])
+    batch = {"planes": planes, "alpha": alpha[:, None]}
+    recipe = Recipe("separated", "log", 1.0, 1e-3, triplets=(Triplet(0, 1, 2),))
+    blurs = jnp.where(jnp.arange(4) % 2 == 1, 8 * (1 - alpha), jnp.nan)
+    focused = jax.jit(linlatent.deblur_single)(params, planes[:, 1], blurs)
+    expected = losses.log_of_squared_error(planes[None, :, 0], focused[None]).mean()
+    run = functools.partial(gradients_of, recipe=recipe)
+    gradients, metrics, _ = jax.jit(run)(params, batch)
+    np.testing.assert_allclose(metrics["focus"], expected, **close)
+    for leaf in jax.tree.leaves(gradients["encoder"]["adaptation"]):
+        assert jnp.abs(leaf).max() > 0
+
+
 def test_mistakes_are_named(params, latents):
     zb, _ = latents
+    with pytest.raises(ValueError, match=r"one for each image, \(2,\), or a map, \(2, 16, 24, 1\)"):
+        linlatent.encode(params, jnp.zeros((2, 32, 48, 1)), jnp.zeros(3))
     with pytest.raises(ValueError, match=r"images must be .* divisible by 16; got shape"):
         linlatent.encode(params, jnp.zeros((1, 32, 40, 1)))
     with pytest.raises(ValueError, match=r"latents must be separated.Latent"):
@@ -216,6 +292,25 @@ def test_it_is_trained_and_evaluated_like_the_paper_s(workdir):
     assert step in (15, 30)
     estimates = {row["estimate"] for row in evaluate(workdir)["rows"]}
     assert {"deblurred", "reconstruction", "synthesised"} <= estimates
+    assert {"deblurred, anchored", "deblurred, b alone", "deblurred, b and its blur"} <= estimates
+
+
+@pytest.mark.parametrize("network", ["paper", "separated"])
+def test_what_is_evaluated_is_what_the_user_gets(network, params, random_network):
+    params = params if network == "separated" else random_network((2, 3))
+    planes = jax.random.uniform(jax.random.key(4), (2, 4, 32, 32, 1))
+    further = predict(params, planes).further
+    zc = encode(params, planes[:, 3])
+    for index, alpha in enumerate((2 / 3, 1 / 3)):
+        xb = planes[:, 1 + index]
+        zb = linlatent.encode_between(params, xb, zc, alpha)
+        expected = {"anchored": linlatent.deblur(params, zb, zc, alpha, anchor=xb)}
+        if network == "separated":
+            expected["b alone"] = linlatent.deblur_single(params, xb)
+            expected["b and its blur"] = linlatent.deblur_single(params, xb, 8 * (1 - alpha))
+        assert further.keys() == {f"deblurred, {name}" for name in expected}
+        for name, image in expected.items():
+            np.testing.assert_allclose(further[f"deblurred, {name}"][:, index], image, **close)
 
 
 def test_the_reading_of_blur_is_trained_by_itself(workdir, tiny_config, tmp_path):

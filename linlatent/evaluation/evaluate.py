@@ -16,12 +16,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
 from linlatent import config as configuration
-from linlatent import data, inference, networks, separated
+from linlatent import data, inference, latent, networks, separated
 from linlatent.data import StackSource
 from linlatent.evaluation import baselines, figures, protocol, report, tables
 from linlatent.evaluation.baselines import Baseline
@@ -63,10 +64,10 @@ def evaluate(
             workdir, config, but_for=(*configuration.EXTENDABLE, *configuration.DATA)
         )
     source = _open_source(settings)
-    predicts = [functools.partial(_predict, model.params)]
+    predicts = [functools.partial(predict, model.params)]
     for member in range(1, model.config.num_models):
         other = inference.load(workdir, member=member)
-        predicts.append(functools.partial(_predict, other.params))
+        predicts.append(functools.partial(predict, other.params))
     read = functools.partial(
         data.evaluation_batches,
         crop_size=settings.data.crop_size,
@@ -172,19 +173,41 @@ def _conditions(
 
 
 @jax.jit
-def _predict(params: Any, planes: jax.Array) -> protocol.Predictions:
-    """The protocol of a network; its parameters are an argument, lest XLA fold them."""
+def predict(params: Any, planes: jax.Array) -> protocol.Predictions:
+    """The protocol of a network, with what it does beyond the paper, as the user would do it.
+
+    Args:
+      params: The network; as an argument, lest XLA fold its parameters.
+      planes: ``(B, L, S, S, 1)`` float32 in [0, 1], L >= 3.
+    """
     encode = functools.partial(inference.encode, params)
     decode = functools.partial(inference.decode, params)
-    network = networks.of(params)
-    return protocol.predict(
-        encode,
-        decode,
-        planes,
-        anchored=network.anchored,
-        limited=network.limited,
-        in_focus=network.in_focus if network is separated else None,
-    )
+    predictions = protocol.predict(encode, decode, planes)
+    return predictions._replace(further=_beyond_the_paper(params, planes, predictions.latents))
+
+
+def _beyond_the_paper(
+    params: Any, planes: jax.Array, latents: latent.Latent
+) -> dict[str, jax.Array]:
+    """What else the functions of `inference` make of the planes b, ``(B, L - 2, S, S, 1)`` each."""
+    alphas = jnp.asarray(protocol.interior_alphas(planes.shape[1]))
+    xb, zb = planes[:, 1:-1], protocol.at_levels(latents, slice(1, -1))
+    zc = protocol.at_levels(latents, -1)
+    over_levels = functools.partial(jax.vmap, out_axes=1)
+    further = {}
+    if networks.of(params) is separated:
+        deblur_single = functools.partial(inference.deblur_single, params)
+        blurs = separated.BLURRIEST * (1 - alphas)
+        further["deblurred, b alone"] = separated.in_focus(zb)
+        further["deblurred, b and its blur"] = over_levels(deblur_single, in_axes=(1, 0))(xb, blurs)
+        encode_between = functools.partial(inference.encode_between, params)
+        zb = over_levels(encode_between, in_axes=(1, None, 0))(xb, zc, alphas)
+
+    def deblur(zb: latent.Latent, xb: jax.Array, alpha: jax.Array) -> jax.Array:
+        return inference.deblur(params, zb, zc, alpha, anchor=xb)
+
+    anchored = over_levels(deblur, in_axes=(1, 1, 0))(zb, xb, alphas)
+    return {"deblurred, anchored": anchored, **further}
 
 
 def choose_slides(contrast: dict[str, float]) -> list[str]:

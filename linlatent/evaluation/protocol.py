@@ -7,7 +7,6 @@ c = level L - 1 the blurriest, and b runs over the L - 2 *interior* levels betwe
 
 from __future__ import annotations
 
-import types
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -55,7 +54,7 @@ class Predictions(NamedTuple):
     reconstructions: Images
     synthesised: Images
     deblurred: Images
-    further: Mapping[str, Images] = types.MappingProxyType({})
+    further: Mapping[str, Images]
 
 
 class Pairing(NamedTuple):
@@ -86,61 +85,40 @@ def interior_alphas(num_levels: int) -> list[float]:
     return [triplet.alpha for triplet in TRIPLETS["spanning"](num_levels)]
 
 
-def predict(
-    encode: Encoder,
-    decode: Decoder,
-    planes: jax.Array,
-    *,
-    anchored: Callable[[latent.Latent, latent.Latent], latent.Latent] | None = None,
-    limited: Callable[[jax.Array], jax.Array] = lambda x: x,
-    in_focus: Callable[[latent.Latent], jax.Array] | None = None,
-) -> Predictions:
+def predict(encode: Encoder, decode: Decoder, planes: jax.Array) -> Predictions:
     """Encodes, reconstructs, synthesises and deblurs all levels at once; pure and jittable.
 
     Args:
       encode: From images ``(N, S, S, 1)`` to a latent, a pytree of ``(N, ...)``.
       decode: Its counterpart.
       planes: ``(B, L, S, S, 1)`` float32 in [0, 1], L >= 3.
-      anchored: From an extrapolated latent and that of b to what anchored deblurring decodes
-        (`inference.deblur`); None leaves it out.
-      limited: Limits what it makes of an image to what the network's images may be.
-      in_focus: From the latents of b, ``(B, L - 2, ...)``, to images in focus
-        (`inference.deblur_single`), of networks that know; None leaves it out.
 
     Returns:
-      The `Predictions`.
+      The `Predictions` of the paper, and nothing further.
     """
     alphas = jnp.asarray(interior_alphas(planes.shape[1]))
     encode_levels = jax.vmap(encode, in_axes=1, out_axes=1)
     decode_levels = jax.vmap(decode, in_axes=1, out_axes=1)
 
     latents = encode_levels(planes)
-    sharpest, interior, blurriest = (
-        jax.tree.map(lambda leaf, level=level: leaf[:, level], latents)
-        for level in (0, slice(1, -1), -1)
-    )
+    sharpest, interior, blurriest = (at_levels(latents, each) for each in (0, slice(1, -1), -1))
     between = jax.vmap(latent.interpolate, in_axes=(None, None, 0), out_axes=1)
     beyond = jax.vmap(latent.extrapolate, in_axes=(1, None, 0), out_axes=1)
 
     reconstructions = decode_levels(latents)
     synthesised = decode_levels(between(sharpest, blurriest, alphas))
-    extrapolated = beyond(interior, blurriest, alphas)
-
-    further = {}
-    if anchored is not None:
-        sharper = decode_levels(anchored(extrapolated, interior))
-        further["deblurred, anchored"] = limited(
-            latent.anchor(planes[:, 1:-1], sharper, reconstructions[:, 1:-1])
-        )
-    if in_focus is not None:
-        further["deblurred, b alone"] = in_focus(interior)
     return Predictions(
         latents,
         reconstructions,
         jnp.concatenate([reconstructions[:, :1], synthesised, reconstructions[:, -1:]], axis=1),
-        decode_levels(extrapolated),
-        further,
+        decode_levels(beyond(interior, blurriest, alphas)),
+        further={},
     )
+
+
+def at_levels(latents: latent.Latent, levels: int | slice) -> latent.Latent:
+    """The latents of some of the levels, ``(B, ...)`` of one and ``(B, L', ...)`` of several."""
+    return jax.tree.map(lambda leaf: leaf[:, levels], latents)
 
 
 def baseline_estimates(

@@ -67,11 +67,12 @@ _SECTIONS = (
         "Deblurring",
         "A plane b, out of focus, and the blurriest plane c of the same slide are encoded, and"
         " their latents extrapolated to the plane in focus (Eq. 2). “Anchored”, what that changes"
-        " in the model's own picture of b is changed in b; “b alone” does without c. The model is"
-        " worth its cost where its rows lie above “untouched input”, which is b itself against the"
-        " same truth, above “pixel extrapolation”, the same equation without a network, and above"
-        " the classical restorations. Those “with true PSF” know more than the network does:"
-        " how the microscope blurs. Nuclei are what Otsu's threshold and a watershed find; in a"
+        " in the model's own picture of b is changed in b; “b alone” does without c, and “b and its"
+        " blur” is told how far out of focus b is instead. The model is worth its cost where its"
+        " rows lie above “untouched input”, which is b itself against the same truth, above “pixel"
+        " extrapolation”, the same equation without a network, and above the classical"
+        " restorations. Those “with true PSF” know more than the network does: how the microscope"
+        " blurs. Nuclei are what Otsu's threshold and a watershed find; in a"
         " channel that shows other things, read “bright objects”. In the error maps red is too"
         " bright, blue too dark, white right; all maps of a figure share one scale. Of the"
         " classical restorations they show the best by PSNR.",

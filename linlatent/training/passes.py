@@ -15,7 +15,7 @@ from linlatent import latent, losses, networks, separated
 from linlatent.training.recipe import Recipe
 
 Batch = Mapping[str, Any]
-Apply = Callable[[networks.Variables, Any], tuple[Any, Any]]
+Apply = Callable[..., tuple[Any, Any]]
 
 
 def run(
@@ -28,7 +28,8 @@ def run(
       batch: As in `step.train_step`.
       recipe: The objective and the table of triplets.
       encode: From the variables and planes ``(P, B, H, W, 1)`` to their latents ``(P, B, ...)`` and
-        the moments of the pass.
+        the moments of the pass; of a separated network also from what is known of the planes' blur,
+        ``(P, B)``.
       decode: Its counterpart.
 
     Returns:
@@ -94,13 +95,17 @@ def _with_extrapolation(
     """All planes are encoded and decoded, and with them what lies between and beyond them.
 
     With ``whole_every`` this is done for every so many-th example. Deblurring of single images, the
-    hardest task by far, learns from all of them, and for that only b has to be encoded.
+    hardest task by far, learns from all of them, and for that only b has to be encoded. A network
+    that learns it is told the blur of every second example.
     """
-    groups = [_in_groups(batch[name], recipe.whole_every) for name in ("planes", "alpha")]
-    planes, alpha = (jnp.moveaxis(whole, 1, 0) for whole, _ in groups)
+    leaves = [batch["planes"], batch["alpha"]]
+    if "focus" in losses.OBJECTIVES[recipe.objective]:
+        leaves.append(_told_blurs(batch["alpha"], recipe.whole_every))
+    groups = [_in_groups(leaf, recipe.whole_every) for leaf in leaves]
+    (planes, alpha, *known), others = zip(*groups, strict=True)
     first, middle, last = (jnp.array(column) for column in zip(*recipe.triplets, strict=True))
 
-    z, encoder_moments = encode(variables, planes)
+    z, encoder_moments = encode(variables, planes, *known)
     za, zb, zc = (_take(z, levels) for levels in (first, middle, last))
     between = latent.interpolate(za, zc, alpha)
     beyond = networks.of(variables).anchored(latent.extrapolate(zb, zc, alpha), zb)
@@ -125,9 +130,9 @@ def _with_extrapolation(
     if isinstance(z, separated.Latent):
         outputs = _with_contents_and_blurs(outputs, z, (za, zb, zc), alpha)
         if recipe.whole_every > 1:
-            (_, others), (_, alphas) = groups
-            zb, _ = encode(variables, others[:, :, 1])
-            outputs = _with_others(outputs, zb, others[:, :, 0], alphas[:, :, 0])
+            (sharp, blurry, _), alphas, *known = others
+            zb, _ = encode(variables, blurry, *(blurs[1] for blurs in known))
+            outputs = _with_others(outputs, zb, sharp, alphas[0])
     return outputs, {"encoder": encoder_moments, "decoder": decoder_moments}
 
 
@@ -141,8 +146,7 @@ def _with_contents_and_blurs(
 
     All triplets span the planes: a is the first one, in focus, c the last, and each other is a b.
     """
-    ends = jnp.ones_like(alpha[:1])
-    blur_errors = _mean_blur(z) - jnp.concatenate([0 * ends, 1 - alpha, ends])
+    blur_errors = _mean_blur(z) - _blurs(alpha)
     return dataclasses.replace(
         outputs,
         in_focus=outputs.sharper,
@@ -154,13 +158,30 @@ def _with_contents_and_blurs(
 
 
 def _in_groups(leaf: jax.Array, size: int) -> tuple[jax.Array, jax.Array]:
-    """The first of each group of ``size`` examples, ``(B / size, ...)``, and the others.
+    """The first of each group of ``size`` examples ``(B, P, ...)``, and the others, planes first.
 
-    Those are ``(size - 1, B / size, ...)``. Examples that follow each other are on one device: so
-    each of them takes part in both.
+    They are ``(P, B / size, ...)`` and ``(P, size - 1, B / size, ...)``. Examples that follow each
+    other are on one device: so each of them takes part in both.
     """
     groups = leaf.reshape(-1, size, *leaf.shape[1:])
-    return groups[:, 0], jnp.moveaxis(groups[:, 1:], 1, 0)
+    groups = jnp.moveaxis(groups, (2, 1), (0, 1))
+    return groups[:, 0], groups[:, 1:]
+
+
+def _blurs(alpha: jax.Array) -> jax.Array:
+    """Blurs of all planes in shares of the blurriest, where triplets ``(T, ...)`` span them."""
+    ends = jnp.ones_like(alpha[:1])
+    return jnp.concatenate([0 * ends, 1 - alpha, ends])
+
+
+def _told_blurs(alpha: jax.Array, size: int) -> jax.Array:
+    """What the encoder is told of all planes' blur, from ``(B, T)`` to ``(B, P)``.
+
+    Every second example is told it, of a group and of the first ones of groups, the others NaN.
+    """
+    index = jnp.arange(len(alpha))
+    told = (index % size + index // size) % 2 == 1
+    return jnp.where(told[:, None], separated.BLURRIEST * _blurs(alpha.T).T, jnp.nan)
 
 
 def _with_others(

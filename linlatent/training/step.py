@@ -117,13 +117,17 @@ def _trained(path: Sequence[DictKey], leaf: jax.Array, *, part: tuple[str, ...])
     return leaf if names == part else jax.lax.stop_gradient(leaf)
 
 
-def _without_moments(apply: Callable[[networks.Variables, jax.Array], jax.Array]) -> Apply:
+def _without_moments(apply: Callable[..., Any]) -> Apply:
     """Maps a function of evaluation mode over examples; it has no moments to return.
 
     Mapped over planes, it would mix examples of several devices, which would then exchange them.
     """
-    over_examples = jax.vmap(apply, in_axes=(None, 1), out_axes=1)
-    return lambda variables, planes: (over_examples(variables, planes), None)
+
+    def over_examples(variables: networks.Variables, *planes: Any) -> tuple[Any, None]:
+        applied = functools.partial(apply, variables)
+        return jax.vmap(applied, in_axes=1, out_axes=1)(*planes), None
+
+    return over_examples
 
 
 def _terms(outputs: losses.Outputs, recipe: Recipe) -> dict[str, jax.Array]:
