@@ -26,7 +26,7 @@ def random_results(levels=9, slides=3, size=16):
     synthesised[:, [0, -1]] = reconstructions[:, [0, -1]]
     deblurred = rng.uniform(size=shape)[:, 1:-1]
     latents = rng.normal(size=(slides, levels, 7))
-    made = protocol.Predictions(latents, reconstructions, synthesised, deblurred)
+    made = protocol.Predictions(latents, reconstructions, synthesised, deblurred, further={})
     rows = protocol.linearity_rows(protocol.linearity(latents))
     compared = protocol.compare(planes, made)
     estimates = protocol.baseline_estimates(planes, baselines.UNTUNED)

@@ -12,8 +12,9 @@ from flax import traverse_util
 import linlatent
 from linlatent import losses, networks, separated
 from linlatent.data import Triplet
-from linlatent.evaluation import evaluate
+from linlatent.evaluation import evaluate, figures
 from linlatent.evaluation.evaluate import predict
+from linlatent.evaluation.rows import Row, sharp_estimates
 from linlatent.training import train
 from linlatent.training.recipe import Recipe
 from linlatent.training.step import gradients_of
@@ -290,9 +291,13 @@ def test_it_is_trained_and_evaluated_like_the_paper_s(workdir):
     params, config, step = linlatent.load(workdir)
     assert (config.model.network, separated.widths_of(params)) == ("separated", WIDTHS)
     assert step in (15, 30)
-    estimates = {row["estimate"] for row in evaluate(workdir)["rows"]}
+    rows = [Row(**row) for row in evaluate(workdir)["rows"]]
+    estimates = {row.estimate for row in rows}
     assert {"deblurred", "reconstruction", "synthesised"} <= estimates
     assert {"deblurred, anchored", "deblurred, b alone", "deblurred, b and its blur"} <= estimates
+    (axes,) = figures.psnr_of_deblurring(rows, None).axes
+    looks = [(line.get_color(), line.get_marker()) for line in axes.lines]
+    assert len(set(looks)) == len(looks) == 1 + len(sharp_estimates(rows))
 
 
 @pytest.mark.parametrize("network", ["paper", "separated"])

@@ -27,9 +27,9 @@ _LINE = 17
 """Characters that fit along an image."""
 _COLOURS = (
     *("#888888", "#d08a1d", "#1f6fb4", "#8b4fa3", "#3b9b57", "#c0392b"),
-    *("#17a2b8", "#7a5230", "#111111"),
+    *("#17a2b8", "#7a5230", "#111111", "#e05fa8", "#9bbf26"),
 )
-_MARKERS = "so^vD*PX<"
+_MARKERS = "so^vD*PX<>h"
 
 
 class Example(NamedTuple):
