@@ -3,9 +3,9 @@
 Command:  python main.py --config=configs/sharp.py --workdir=DIR --mode=train_and_evaluate
 On a GPU: python scripts/train_in_memory.py --config=configs/sharp.py --workdir=DIR
 
-84 minutes on one CPU core (AMD with AVX-512), half as many on two, and then 41.3 dB on the embedded
-test slides with c or told the blur, where the untouched input has 34.2 dB; minutes on a GPU.
-sharp_blur.py goes on from there. docs/ablation.md has more figures.
+84 minutes on one CPU core (AMD with AVX-512), and then 41.3 dB on the embedded test slides with c
+or told the blur, where the untouched input has 34.2 dB. sharp_blur.py goes on from there.
+docs/ablation.md has more figures.
 """
 
 import ml_collections
