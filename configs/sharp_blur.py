@@ -1,10 +1,10 @@
-"""Second step of the recommended model: to read blur off its features, which stay as they are.
+"""Second step of the recommended model: to read blur by itself, while all else stays as it is.
 
 Command:  python main.py --config=configs/sharp_blur.py --config.init_from=MODEL --workdir=DIR
 
-MODEL is the workdir of a training of sharp.py. Only the few layers of `linlatent.separated.Blur`
-learn, and nothing is decoded: 7 minutes on two CPU cores. What the network makes of an image that
-it is told the blur of stays the same; the steps of its latent space become more even.
+MODEL is the workdir of a training of sharp.py. Only the layers of `linlatent.separated.Blur` learn,
+and nothing is decoded: 10 minutes on two CPU cores. What the network makes of an image that it is
+told the blur of stays the same; the steps of its latent space become more even.
 """
 
 import ml_collections

@@ -73,14 +73,15 @@ def encode_between(
       alpha: ``(c - b) / c`` in blur levels, in (0, 1]; a scalar or ``(N,)``.
 
     Returns:
-      z_b, as `encode` does.
+      z_b, as `encode` does; its blur is the one that was told.
 
     Raises:
       ValueError: As `encode` does, or if alpha is a number outside (0, 1].
     """
     if of(variables) is not separated:
         return encode(variables, xb)
-    return encode(variables, xb, latent.interpolate(jnp.zeros_like(zc.blur), zc.blur, alpha))
+    blur = latent.interpolate(jnp.zeros_like(zc.blur), zc.blur, alpha)
+    return separated.encode(variables, xb, blur)._replace(blur=blur)
 
 
 def decode(variables: Variables, z: latent.Latent) -> jax.Array:

@@ -1,17 +1,17 @@
 """The network that keeps content and blur apart: its latent is z = (content, blur).
 
-The encoder reads from one image how far out of focus it is, `Latent.blur`, unless it is told, and
-with that what is there, `Latent.content`; the decoder shows the content at a blur. Planes of one
-slide share their content, so on them Eq. 1 and 2 of the paper move blur alone: nothing is
-amplified, neither noise nor what the latent got wrong (the paper's Section 5 proposes to separate
-the two).
+The encoder reads from one image how far out of focus it is, `Latent.blur`, and, seeing it at that
+blur or at one that it is told, what is there, `Latent.content`; the decoder shows the content at a
+blur. Planes of one slide share their content, so on them Eq. 1 and 2 of the paper move blur alone:
+nothing is amplified, neither noise nor what the latent got wrong (the paper's Section 5 proposes to
+separate the two).
 
 The content holds the image as it would be in focus, and features that the decoder needs to blur it
-again: at a blur of 0 the decoder shows the former as it is. The network is a pair of U-Nets
-(Ronneberger et al., MICCAI 2015) of residual blocks behind the functions that `model` has for the
-paper's network, with no normalisation that depends on a batch. The encoder's is deep, since it has
-to undo the blur, and on its way up it is adapted to the blur; the decoder's is small. Both work on
-the four phases of the image's pixels, in half the resolution.
+again: at a blur of 0 the decoder shows the former as it is. Content and decoder are a pair of
+U-Nets (Ronneberger et al., MICCAI 2015) of residual blocks behind the functions that `model` has
+for the paper's network, with no normalisation that depends on a batch. The first is deep, since it
+has to undo the blur; the decoder's is small. Blur is read by the way down of a third one, half as
+wide. All work on the four phases of the image's pixels, in half the resolution.
 
 An image has no unit of intensity that blur would leave alone: its brightest pixel grows dim, its
 background bright. So the network has none either. Its layers have no biases (Mohan et al., ICLR
@@ -21,7 +21,7 @@ background bright. So the network has none either. Its layers have no biases (Mo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 import jax
@@ -60,37 +60,39 @@ class Latent(NamedTuple):
 class Encoder(nn.Module):
     """Images ``(N, H, W, 1)`` to a `Latent`, through half, quarter, ... of the resolution.
 
-    What is known of their blur, ``(N, H / 2, W / 2, 1)`` or of one pixel for all, takes the place
-    of what is read, except where it is NaN. Either helps to see the content.
+    The content is seen at the blur that is read, or at what is known of it, ``(N, H / 2, W / 2,
+    1)`` or of one pixel for all, except where that is NaN.
     """
 
     widths: Sequence[int]
+    blur_widths: Sequence[int]
     dtype: str = "float32"
 
     @nn.compact
     def __call__(self, x: jax.Array, known: jax.Array | None = None) -> Latent:
         mean = local_mean(x, stride=2 ** len(self.widths))
         image = to_phases(x)
-        scales = unet.descend((image - mean).astype(self.dtype), self.widths)
-        blur = jax.image.resize(Blur(name="blur")(scales), mean.shape, "bilinear")
-        if known is not None:
-            blur = jnp.where(jnp.isnan(known), blur, known)
-        scales = Adaptation(name="adaptation")(scales, jax.lax.stop_gradient(blur))
-        x = unet.Mix(8, name="content")(unet.ascend(scales, self.widths)).astype(jnp.float32)
+        contrast = image - mean
+        blur = Blur(self.blur_widths, self.dtype, name="blur")(contrast)
+        blur = jax.image.resize(blur, mean.shape, "bilinear")
+        seen_at = blur if known is None else jnp.where(jnp.isnan(known), blur, known)
+        x = at_blur(contrast, jax.lax.stop_gradient(seen_at)).astype(self.dtype)
+        x = unet.ascend(unet.descend(x, self.widths), self.widths)
+        x = unet.Mix(8, name="content")(x).astype(jnp.float32)
         sharpening, features = jnp.split(x, 2, axis=-1)
         content = [image + 0.25 * sharpening, FEATURE_SCALE * features, mean]
         return Latent(jnp.concatenate(content, axis=-1), blur)
 
 
 class Blur(nn.Module):
-    """Blur of each neighbourhood, from how strong the features of all scales are in it.
+    """Blur of each neighbourhood, from how strong features of all scales are in it."""
 
-    It reads features that are there for the content: none of its gradients goes into them.
-    """
+    widths: Sequence[int]
+    dtype: str = "float32"
 
     @nn.compact
-    def __call__(self, scales: Sequence[jax.Array]) -> jax.Array:
-        scales = jax.lax.stop_gradient(scales)
+    def __call__(self, contrast: jax.Array) -> jax.Array:
+        scales = unet.descend(contrast.astype(self.dtype), self.widths)
         n, height, width, _ = scales[-1].shape
         energies = [
             jnp.square(x.astype(jnp.float32))
@@ -105,21 +107,6 @@ class Blur(nn.Module):
         return (nn.Dense(1, name="estimates")(x) + 1) * (BLURRIEST / 2)
 
 
-class Adaptation(nn.Module):
-    """Scales features as suits a blur ``(N, H / 2, W / 2, 1)``, each channel in its own way."""
-
-    @nn.compact
-    def __call__(self, scales: Sequence[jax.Array], blur: jax.Array) -> list[jax.Array]:
-        weights = jnp.concatenate(blur_weights(blur), axis=-1)
-        adapted = []
-        for i, x in enumerate(scales):
-            size = (*x.shape[:-1], weights.shape[-1])
-            resized = jax.image.resize(weights, size, "bilinear")
-            change = unet.Mix(x.shape[-1], gain=0.15, name=f"scale_{i}")(resized)
-            adapted.append(x * (1 + change).astype(x.dtype))
-        return adapted
-
-
 class Decoder(nn.Module):
     """A `Latent` back to images ``(N, H, W, 1)``, not limited to [0, 1]."""
 
@@ -130,7 +117,7 @@ class Decoder(nn.Module):
     def __call__(self, z: Latent) -> jax.Array:
         sharp, features, mean = jnp.split(z.content, [4, 8], axis=-1)
         x = jnp.concatenate([sharp - mean, features / FEATURE_SCALE], axis=-1)
-        x = jnp.concatenate([x * weight for weight in blur_weights(z.blur)], axis=-1)
+        x = jnp.concatenate(_weighted(x, z.blur), axis=-1)
         x = unet.Convolution(self.widths[0], name="latent")(x.astype(self.dtype))
         fine = []
         for i, width in enumerate(self.widths[1:], start=1):
@@ -149,21 +136,26 @@ def init(key: jax.Array, widths: Sequence[int]) -> model.Variables:
     Args:
       key: A `jax.random.key`.
       widths: Channels of the encoder at half, quarter, ... of the resolution, four at least; the
-        decoder has the first three. Image sides must be divisible by ``2 ** len(widths)``.
+        decoder has the first three, and where blur is read there are half as many. Image sides must
+        be divisible by ``2 ** len(widths)``.
 
     Returns:
       The variables, ``{"params": {"encoder": ..., "decoder": ...}}``.
     """
     encoder_key, decoder_key = jax.random.split(key)
     side = 2 ** len(widths)
-    z, encoder = Encoder(widths).init_with_output(encoder_key, jnp.zeros((1, side, side, 1)))
+    network = Encoder(widths, tuple((width + 1) // 2 for width in widths))
+    z, encoder = network.init_with_output(encoder_key, jnp.zeros((1, side, side, 1)))
     decoder = Decoder(widths[:3]).init(decoder_key, z)
     return {"params": {"encoder": encoder["params"], "decoder": decoder["params"]}}
 
 
 def widths_of(variables: model.Variables) -> tuple[int, ...]:
     """Reads the encoder widths off the shapes of the variables."""
-    layers = variables["params"]["encoder"]
+    return _widths_of(variables["params"]["encoder"])
+
+
+def _widths_of(layers: Mapping[str, Any]) -> tuple[int, ...]:
     downsampled = [layers[f"down_{i}"] for i in range(1, len(layers)) if f"down_{i}" in layers]
     return tuple(layer["kernel"].shape[-1] for layer in (layers["phases"], *downsampled))
 
@@ -178,16 +170,15 @@ def encode(
       x: The images.
       blur: How far out of focus they are, from 0 to `BLURRIEST`, as far as it is known: a scalar,
         ``(N,)`` or a map ``(N, H / 2, W / 2, 1)``, NaN where it is not. The content comes out
-        sharper for it, and it is the blur of the latent.
+        sharper for it; the blur of the latent is what is read off the images all the same.
 
     Raises:
       ValueError: If the images are not ``(N, H, W, 1)`` with sides divisible by
         ``2 ** len(widths)``, or the blur has another shape.
     """
-    widths = widths_of(variables)
-    model.check_images(x, stride=2 ** len(widths))
+    model.check_images(x, stride=2 ** len(widths_of(variables)))
     known = None if blur is None else _as_map(jnp.asarray(blur, jnp.float32), x.shape)
-    network = Encoder(widths)
+    network = _encoder(variables)
     z = network.apply(model.half(variables, "encoder"), x.astype(jnp.float32), known)
     return cast(Latent, z)
 
@@ -226,7 +217,7 @@ def encode_in_training(
       The latents, leaves ``(P, B, ...)`` float32, and no moments.
     """
     del joint
-    network = Encoder(widths_of(variables), dtype)
+    network = _encoder(variables, dtype)
     known = () if blur is None else (blur[..., None, None, None],)
     return _over_planes(network, variables, "encoder", x.astype(jnp.float32), *known), {}
 
@@ -257,6 +248,11 @@ def limited(x: jax.Array) -> jax.Array:
     return x
 
 
+def _encoder(variables: model.Variables, dtype: str = "float32") -> Encoder:
+    blur_widths = _widths_of(variables["params"]["encoder"]["blur"])
+    return Encoder(widths_of(variables), blur_widths, dtype)
+
+
 def _as_map(blur: jax.Array, images: tuple[int, ...]) -> jax.Array:
     """A scalar, one blur per image or a map as a map for images of a shape."""
     n, height, width, _ = images
@@ -278,14 +274,20 @@ def _over_planes(network: nn.Module, variables: model.Variables, half: str, *pla
     )
 
 
-def blur_weights(blur: jax.Array) -> list[jax.Array]:
-    """How a blur ``(N, h, w, 1)`` weighs the content: not at 0, finely near it, coarsely far off.
+def at_blur(x: jax.Array, blur: jax.Array) -> jax.Array:
+    """Channels ``(N, h, w, C)``, and what a blur ``(N, h, w, 1)`` weighs them by, 5 C in all."""
+    return jnp.concatenate([x, *_weighted(x, blur)], axis=-1)
+
+
+def _weighted(x: jax.Array, blur: jax.Array) -> list[jax.Array]:
+    """Four weights of x by its blur: nothing at 0, changing finely near it, coarsely far off.
 
     No plane is sharper than one in focus, so that a negative blur, extrapolated from errors, is 0.
     """
     blur = jnp.maximum(blur, 0)
     relative = blur / BLURRIEST
-    return [relative, jnp.square(relative), 1 - jnp.exp(-blur), 1 - jnp.exp(-blur / 2)]
+    weights = [relative, jnp.square(relative), 1 - jnp.exp(-blur), 1 - jnp.exp(-blur / 2)]
+    return [x * weight for weight in weights]
 
 
 def local_mean(x: jax.Array, *, stride: int) -> jax.Array:

@@ -3,8 +3,8 @@
     python scripts/train_free.py --config=configs/sharp.py
 
 They have the layers of the separated network's encoder, but for those that read blur, and all that
-counts is the plane in focus. One sees b alone, as the separated network does, one is told its blur,
-and one sees c, too. Batches, criterion, optimiser and number of steps are those of the
+counts is the plane in focus. One sees b alone, one is told its blur, as the separated network is in
+training, and one sees c, too. Batches, criterion, optimiser and number of steps are those of the
 configuration. Prints a table in Markdown: PSNR in dB at range 1 against the plane in focus, mean
 over the test slides of the embedded data and over blur levels 1 to 7; with ``--in_focus=FOLDER``
 also over the last 60 % of the frames in a folder (`linlatent.data.in_focus`), in crops of 512x512.
@@ -63,7 +63,7 @@ _STEPS_PER_REPORT = 20
 
 
 class Free(nn.Module):
-    """The encoder of `separated`, without blur; like it, it has no unit of intensity."""
+    """The encoder of `separated`, reading no blur; like it, it has no unit of intensity."""
 
     widths: Sequence[int]
 
@@ -82,8 +82,7 @@ class Free(nn.Module):
         x = contrasts
         if alpha is not None:
             blur = separated.BLURRIEST * (1 - alpha.reshape(-1, 1, 1, 1))
-            weighted = [contrasts * weight for weight in separated.blur_weights(blur)]
-            x = jnp.concatenate([contrasts, *weighted], axis=-1)
+            x = separated.at_blur(contrasts, blur)
         x = unet.ascend(unet.descend(x, self.widths), self.widths)
         return separated.from_phases(phases[0] + 0.25 * unet.Mix(4, name="sharpening")(x))
 

@@ -96,11 +96,11 @@ def _with_extrapolation(
 
     With ``whole_every`` this is done for every so many-th example. Deblurring of single images, the
     hardest task by far, learns from all of them, and for that only b has to be encoded. A network
-    that learns it is told the blur of every second example.
+    that learns it is told the blur of all planes.
     """
     leaves = [batch["planes"], batch["alpha"]]
     if "focus" in losses.OBJECTIVES[recipe.objective]:
-        leaves.append(_told_blurs(batch["alpha"], recipe.whole_every))
+        leaves.append(separated.BLURRIEST * _blurs(batch["alpha"].T).T)
     groups = [_in_groups(leaf, recipe.whole_every) for leaf in leaves]
     (planes, alpha, *known), others = zip(*groups, strict=True)
     first, middle, last = (jnp.array(column) for column in zip(*recipe.triplets, strict=True))
@@ -172,16 +172,6 @@ def _blurs(alpha: jax.Array) -> jax.Array:
     """Blurs of all planes in shares of the blurriest, where triplets ``(T, ...)`` span them."""
     ends = jnp.ones_like(alpha[:1])
     return jnp.concatenate([0 * ends, 1 - alpha, ends])
-
-
-def _told_blurs(alpha: jax.Array, size: int) -> jax.Array:
-    """What the encoder is told of all planes' blur, from ``(B, T)`` to ``(B, P)``.
-
-    Every second example is told it, of a group and of the first ones of groups, the others NaN.
-    """
-    index = jnp.arange(len(alpha))
-    told = (index % size + index // size) % 2 == 1
-    return jnp.where(told[:, None], separated.BLURRIEST * _blurs(alpha.T).T, jnp.nan)
 
 
 def _with_others(
