@@ -74,7 +74,8 @@ def deblur(
     Anchored to x_b, it is ``x_b + D(z_a') - D(z_b)``: what the network would change in its own
     picture of b is changed in b itself. So no detail of b is lost for not fitting into the latent,
     and alpha = 1 gives back b exactly; its noise stays, too. Of a network that keeps content and
-    blur apart, only the blur of z_a' is extrapolated then, its content is b's.
+    blur apart, only the blur of z_a' is extrapolated then, its content is b's; and since it knows
+    how blurred b is, what it does not find in its own picture of b is smoothed, noise with it.
 
     Args:
       params: The network.
@@ -98,10 +99,12 @@ def deblur(
     if anchor is None:
         return decode(params, za)
     network = networks.of(params)
-    sharper = decode(params, network.anchored(za, zb))
+    za = network.anchored(za, zb)
+    sharper, own = decode(params, za), decode(params, zb)
     if anchor.shape != sharper.shape:
         raise ValueError(f"anchor must be x_b, of shape {sharper.shape}; got {anchor.shape}")
-    return network.limited(latent.anchor(anchor, sharper, decode(params, zb)))
+    xb = network.without_noise(anchor, own, za, zb)
+    return network.limited(latent.anchor(xb, sharper, own))
 
 
 def deblur_single(

@@ -15,6 +15,9 @@ import numpy as np
 Latent = Any
 """A pytree of arrays; the paper's network has a single one, ``(..., h, w, channels)``."""
 
+RESIDUAL_SCALE = 2.0
+"""Standard deviation of the Gaussian that takes the noise out of an anchor, in pixels."""
+
 
 def interpolate(za: Latent, zc: Latent, alpha: jax.typing.ArrayLike) -> Latent:
     """Synthesises the latent of an intermediate blur level (paper, Eq. 1).
@@ -78,6 +81,37 @@ def anchor(xb: jax.Array, sharper: jax.Array, own: jax.Array) -> jax.Array:
       ``xb + (sharper - own)``; xb to the bit where the two pictures are one.
     """
     return xb + (sharper - own)
+
+
+def smooth_residual(xb: jax.Array, own: jax.Array, share: jax.typing.ArrayLike) -> jax.Array:
+    """Smooths what an image has beside a network's picture of it: of that, fine things are noise.
+
+    Args:
+      xb: Images ``(N, H, W, 1)``.
+      own: The network's picture of them, of the same shape.
+      share: How much of the residual ``xb - own`` is smoothed, in [0, 1], broadcast to the images.
+
+    Returns:
+      xb with that share of its residual under a Gaussian of `RESIDUAL_SCALE`; xb to the bit where
+      the share is 0.
+    """
+    residual = xb - own
+    return xb - share * (residual - _under_gaussian(residual))
+
+
+def _under_gaussian(x: jax.Array) -> jax.Array:
+    """Images ``(N, H, W, 1)`` under a Gaussian of `RESIDUAL_SCALE`, which ends at three of it."""
+    reach = round(3 * RESIDUAL_SCALE)
+    taps = np.exp(-0.5 * np.square(np.arange(-reach, reach + 1) / RESIDUAL_SCALE))
+    taps = (taps / taps.sum()).tolist()
+    for axis in (1, 2):
+        margins = [(reach, reach) if each == axis else (0, 0) for each in range(x.ndim)]
+        padded = jnp.pad(x, margins, mode="edge")
+        x = sum(
+            tap * jax.lax.slice_in_dim(padded, i, i + x.shape[axis], axis=axis)
+            for i, tap in enumerate(taps)
+        )
+    return x
 
 
 def check_alpha(alpha: jax.typing.ArrayLike) -> None:

@@ -65,7 +65,7 @@ class Outputs:
       syntheses: D(z_b'), shaped as the targets; empty (T = 0) where no term needs it.
       latents: z_b, shaped as z_b'; empty where no term needs it.
       sharper: The plane a of each triplet, shaped as the targets; empty where no term needs it.
-      extrapolations: The anchored x_a' of each triplet (`inference.deblur`), likewise.
+      extrapolations: The anchored x_a' of each triplet (`latent.anchor`), likewise.
       in_focus: Of a network that keeps content and blur apart, planes in focus, ``(F, B, H, W,
         1)``; otherwise empty, as all that follows.
       focused: What it made of blurry ones by themselves (`inference.deblur_single`), same shape.

@@ -29,7 +29,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from linlatent import model, unet
+from linlatent import latent, model, unet
 
 CONTENT_CHANNELS = 9
 """The four phases of the image in focus, four features, and the local mean."""
@@ -241,6 +241,15 @@ def in_focus(z: Latent) -> jax.Array:
 def anchored(z: Latent, zb: Latent) -> Latent:
     """Takes the content of z_b, and the blur of a latent z that was extrapolated from it."""
     return Latent(zb.content, z.blur)
+
+
+def without_noise(xb: jax.Array, own: jax.Array, z: Latent, zb: Latent) -> jax.Array:
+    """Takes out of x_b what is neither in D(z_b) nor as coarse as what a blur lets through.
+
+    All of it where z is less blurred than z_b by a level or more, where by less that share of it.
+    """
+    removed = jnp.clip(zb.blur - z.blur, 0, 1)
+    return latent.smooth_residual(xb, own, removed.repeat(2, axis=1).repeat(2, axis=2))
 
 
 def limited(x: jax.Array) -> jax.Array:

@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.ndimage
 from flax import traverse_util
 
 import linlatent
-from linlatent import losses, networks, separated
+from linlatent import latent, losses, networks, separated
 from linlatent.data import Triplet
 from linlatent.evaluation import evaluate, figures
 from linlatent.evaluation.evaluate import predict
@@ -74,9 +75,10 @@ def test_anchored_deblurring_moves_blur_alone(params, images, latents):
     zb, zc = latents
     deblur = jax.jit(linlatent.deblur)
     beyond = separated.Latent(zb.content, 4 * zb.blur - 3 * zc.blur)
-    expected = images[0] + decode(params, beyond) - decode(params, zb)
+    own = decode(params, zb)
+    xb = separated.without_noise(images[0], own, beyond, zb)
     anchored = deblur(params, zb, zc, 0.25, anchor=images[0])
-    np.testing.assert_allclose(anchored, expected, **close)
+    np.testing.assert_allclose(anchored, xb + decode(params, beyond) - own, **close)
     other = zc._replace(content=zc.content + 1)
     np.testing.assert_allclose(deblur(params, zb, other, 0.25, anchor=images[0]), anchored, **close)
     np.testing.assert_array_equal(deblur(params, zb, zc, 1.0, anchor=images[0]), images[0])
@@ -134,8 +136,26 @@ def test_with_alpha_and_c_the_network_is_told_the_blur_of_b(params, images, late
         np.testing.assert_allclose(other[0], expected[0], **close)
         assert jnp.abs(other[1] - expected[1]).max() > 1e-3
     anchored = jax.jit(linlatent.deblur)(params, zb, zc, 0.25, anchor=images[0])
-    expected = images[0] + separated.in_focus(zb) - decode(params, zb)
+    own = decode(params, zb)
+    expected = latent.smooth_residual(images[0], own, 1.0) + separated.in_focus(zb) - own
     np.testing.assert_allclose(anchored, expected, **close)
+
+
+def test_an_anchor_loses_its_noise_where_blur_is_removed_and_keeps_coarse_detail(params, images):
+    zb = encode(params, images[0], 4.0)
+    own = decode(params, zb)
+    coarse = 0.1 + jnp.zeros_like(own)
+    noise = 0.1 * jax.random.normal(jax.random.key(6), own.shape)
+    removed = jnp.zeros_like(zb.blur).at[:, :, 6:12].set(0.5).at[:, :, 12:].set(3.0)
+    z = zb._replace(blur=zb.blur - removed)
+    left = jax.jit(separated.without_noise)(own + coarse + noise, own, z, zb) - own - coarse
+    for columns, share in ((slice(0, 12), 0), (slice(12, 24), 0.5), (slice(24, 48), 1)):
+        smooth = scipy.ndimage.gaussian_filter(
+            noise, (0, 2, 2, 0), mode="nearest", radius=(0, 6, 6, 0)
+        )
+        expected = share * smooth + (1 - share) * noise
+        np.testing.assert_allclose(left[:, :, columns], expected[:, :, columns], **close)
+    assert left[:, :, 24:].std() < 0.2 * noise.std()
 
 
 def test_the_paper_s_network_is_told_nothing(random_network, images):
