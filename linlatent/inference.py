@@ -12,6 +12,7 @@ import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from linlatent import images, latent, networks, separated, shipped
@@ -98,13 +99,8 @@ def deblur(
     za = latent.extrapolate(zb, zc, alpha)
     if anchor is None:
         return decode(params, za)
-    network = networks.of(params)
-    za = network.anchored(za, zb)
-    sharper, own = decode(params, za), decode(params, zb)
-    if anchor.shape != sharper.shape:
-        raise ValueError(f"anchor must be x_b, of shape {sharper.shape}; got {anchor.shape}")
-    xb = network.without_noise(anchor, own, za, zb)
-    return network.limited(latent.anchor(xb, sharper, own))
+    za = networks.of(params).anchored(za, zb)
+    return _anchored(params, anchor, decode(params, za), za, zb)
 
 
 def deblur_single(
@@ -112,8 +108,9 @@ def deblur_single(
 ) -> jax.Array:
     """Removes blur from images without a blurrier one: shows their content in focus.
 
-    It is D(z) with the content of z_b and a blur of 0, as if extrapolation knew the latent of c
-    exactly. ``encode(params, xb).blur`` tells how far out of focus the images are.
+    It is `deblur` anchored to x_b, where z_a' has the content of z_b and a blur of 0, as if
+    extrapolation knew the latent of c exactly. ``encode(params, xb).blur`` tells how far out of
+    focus the images are.
 
     Args:
       params: A network that keeps content and blur apart.
@@ -132,7 +129,25 @@ def deblur_single(
             "a single image can be deblurred by a separated network (config.model.network) only;"
             " this one is the paper's, which needs a blurrier image, see deblur"
         )
-    return separated.in_focus(encode(params, xb, blur))
+    zb = separated.encode(params, xb, blur)
+    if blur is not None:
+        zb = separated.with_known(zb, blur)
+    za = zb._replace(blur=jnp.zeros_like(zb.blur))
+    return _anchored(params, xb, separated.in_focus(zb), za, zb)
+
+
+def _anchored(
+    params: networks.Variables,
+    xb: jax.Array,
+    sharper: jax.Array,
+    za: latent.Latent,
+    zb: latent.Latent,
+) -> jax.Array:
+    """Changes x_b as D(z_b) would be changed to D(z_a'), ``sharper``."""
+    if xb.shape != sharper.shape:
+        raise ValueError(f"anchor must be x_b, of shape {sharper.shape}; got {xb.shape}")
+    network, own = networks.of(params), decode(params, zb)
+    return network.limited(latent.anchor(network.without_noise(xb, own, za, zb), sharper, own))
 
 
 def deblur_frame(

@@ -177,7 +177,8 @@ def encode(
         ``2 ** len(widths)``, or the blur has another shape.
     """
     model.check_images(x, stride=2 ** len(widths_of(variables)))
-    known = None if blur is None else _as_map(jnp.asarray(blur, jnp.float32), x.shape)
+    n, height, width, _ = x.shape
+    known = None if blur is None else _as_map(blur, (n, height // 2, width // 2, 1))
     network = _encoder(variables)
     z = network.apply(model.half(variables, "encoder"), x.astype(jnp.float32), known)
     return cast(Latent, z)
@@ -238,6 +239,12 @@ def in_focus(z: Latent) -> jax.Array:
     return images.reshape(*phases.shape[:-3], *images.shape[1:])
 
 
+def with_known(z: Latent, blur: jax.typing.ArrayLike) -> Latent:
+    """The latent with what is known of its blur, as `encode` takes it, for what was read."""
+    known = _as_map(blur, z.blur.shape)
+    return z._replace(blur=jnp.where(jnp.isnan(known), z.blur, known))
+
+
 def anchored(z: Latent, zb: Latent) -> Latent:
     """Takes the content of z_b, and the blur of a latent z that was extrapolated from it."""
     return Latent(zb.content, z.blur)
@@ -262,14 +269,13 @@ def _encoder(variables: model.Variables, dtype: str = "float32") -> Encoder:
     return Encoder(widths_of(variables), blur_widths, dtype)
 
 
-def _as_map(blur: jax.Array, images: tuple[int, ...]) -> jax.Array:
-    """A scalar, one blur per image or a map as a map for images of a shape."""
-    n, height, width, _ = images
-    size = (n, height // 2, width // 2, 1)
-    if blur.shape not in ((), (n,), size):
+def _as_map(blur: jax.typing.ArrayLike, size: tuple[int, ...]) -> jax.Array:
+    """A scalar, one blur per image or a map as a map of a size."""
+    blur = jnp.asarray(blur, jnp.float32)
+    if blur.shape not in ((), size[:1], size):
         raise ValueError(
-            f"blur must be a number, one for each image, ({n},), or a map, {size}; got an array of"
-            f" shape {blur.shape}"
+            f"blur must be a number, one for each image, {size[:1]}, or a map, {size}; got an array"
+            f" of shape {blur.shape}"
         )
     return blur if blur.shape == size else jnp.broadcast_to(blur.reshape(-1, 1, 1, 1), size)
 

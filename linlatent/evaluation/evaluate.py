@@ -198,7 +198,7 @@ def _beyond_the_paper(
     if networks.of(params) is separated:
         deblur_single = functools.partial(inference.deblur_single, params)
         blurs = separated.BLURRIEST * (1 - alphas)
-        further["deblurred, b alone"] = separated.in_focus(zb)
+        further["deblurred, b alone"] = over_levels(deblur_single, in_axes=1)(xb)
         further["deblurred, b and its blur"] = over_levels(deblur_single, in_axes=(1, 0))(xb, blurs)
         encode_between = functools.partial(inference.encode_between, params)
         zb = over_levels(encode_between, in_axes=(1, None, 0))(xb, zc, alphas)
