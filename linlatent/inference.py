@@ -100,7 +100,10 @@ def deblur(
     if anchor is None:
         return decode(params, za)
     za = networks.of(params).anchored(za, zb)
-    return _anchored(params, anchor, decode(params, za), za, zb)
+    sharper = decode(params, za)
+    if anchor.shape != sharper.shape:
+        raise ValueError(f"anchor must be x_b, of shape {sharper.shape}; got {anchor.shape}")
+    return _anchored(params, anchor, sharper, za, zb)
 
 
 def deblur_single(
@@ -144,8 +147,6 @@ def _anchored(
     zb: latent.Latent,
 ) -> jax.Array:
     """Changes x_b as D(z_b) would be changed to D(z_a'), ``sharper``."""
-    if xb.shape != sharper.shape:
-        raise ValueError(f"anchor must be x_b, of shape {sharper.shape}; got {xb.shape}")
     network, own = networks.of(params), decode(params, zb)
     return network.limited(latent.anchor(network.without_noise(xb, own, za, zb), sharper, own))
 
