@@ -40,9 +40,10 @@ def train_step(
       scalars.
     """
     gradients, metrics, statistics = gradients_of(state.variables, batch, recipe=recipe)
-    updates, optimiser = recipe.optimiser.update(gradients, state.optimiser)
+    params = state.variables["params"]
+    updates, optimiser = recipe.optimiser.update(gradients, state.optimiser, params)
     variables = {
-        "params": optax.apply_updates(state.variables["params"], updates),
+        "params": optax.apply_updates(params, updates),
         **({"batch_stats": statistics} if statistics else {}),
     }
     return TrainState(step=state.step + 1, variables=variables, optimiser=optimiser), metrics
