@@ -16,7 +16,6 @@ from ml_collections import ConfigDict, config_dict
 
 from linlatent import images, losses, model, networks
 from linlatent.data import BATCHINGS, CROPPINGS, SOURCES, TRIPLETS
-from linlatent.optimisers import OPTIMISERS, SCHEDULES
 
 FILE = "config.json"
 
@@ -59,7 +58,6 @@ def default() -> ConfigDict:
     # others only b, for deblurring of single images.
     config.whole_every = 1
     config.accumulate = 1  # batches whose mean gradient moves the weights once
-    config.optimiser = "adam"  # adam (the paper) | muon, for 3x3 kernels
     config.learning_rate = 1e-4
     config.schedule = "constant"  # of the learning rate; cosine: up, then down to nothing
     config.num_epochs = 40
@@ -134,6 +132,9 @@ def published() -> ConfigDict:
     return config
 
 
+SCHEDULES = ("constant", "cosine")
+"""How the learning rate goes on; ``cosine`` ends with the training, so a longer one is another."""
+
 RECIPES = {"printed": default, "published": published}
 """The paper's training, as it is printed and as its published code runs it."""
 
@@ -160,7 +161,6 @@ def validate(config: ConfigDict) -> None:
     _choice(config, "triplets", TRIPLETS)
     _choice(config, "batching", BATCHINGS)
     _choice(config, "dtype", model.DTYPES)
-    _choice(config, "optimiser", OPTIMISERS)
     _choice(config, "schedule", SCHEDULES)
     _choice(config, "model.network", networks.NETWORKS)
     _choice(config, "data.crops", CROPPINGS)
@@ -250,7 +250,6 @@ def _with_younger_fields(config: ConfigDict) -> ConfigDict:
     """Adds the fields that older workdirs do not have, with the values they were trained with."""
     for group, fields in (
         (config, {"num_models": 1, "schedule": "constant", "dtype": "float32", "whole_every": 1}),
-        (config, {"optimiser": "adam"}),
         (config.model, {"network": "paper"}),
         (config.data, {"crops": "ten"}),
     ):

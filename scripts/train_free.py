@@ -128,7 +128,6 @@ def train(config: ConfigDict, source: StackSource, seen: Input) -> Any:
         learning_rate=config.learning_rate,
         triplets=triplets,
         decay_steps=config.num_steps,
-        optimiser_name=config.optimiser,
     ).optimiser
 
     def loss(params: Any, batch: Batch) -> jax.Array:
@@ -140,7 +139,7 @@ def train(config: ConfigDict, source: StackSource, seen: Input) -> Any:
     @functools.partial(jax.jit, donate_argnums=(0, 1))
     def step(params: Any, state: optax.OptState, batch: Batch) -> tuple[Any, ...]:
         value, gradients = jax.value_and_grad(loss)(params, batch)
-        updates, state = optimiser.update(gradients, state, params)
+        updates, state = optimiser.update(gradients, state)
         return optax.apply_updates(params, updates), state, value
 
     side = config.data.crop_size

@@ -81,7 +81,6 @@ def train(config: ConfigDict, source: StackSource) -> inference.Model:
         whole_every=config.whole_every,
         dtype=config.dtype,
         decay_steps=config.num_steps if config.schedule == "cosine" else None,
-        optimiser_name=config.optimiser,
     )
     stacks = np.stack([source.read_stack(slide) for slide in source.slide_ids["train"]])
     ranges = [images.intensity_range(stack, config.data.normalisation) for stack in stacks]

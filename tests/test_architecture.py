@@ -24,7 +24,7 @@ FLOORS = (
     ("model",),
     ("losses", "unet"),
     ("convolution", "normalisation"),
-    ("images", "metrics", "optics", "latent", "devices", "winograd", "optimisers"),
+    ("images", "metrics", "optics", "latent", "devices", "winograd"),
 )
 """From the top floor down; a module imports only from floors below its own, or its own room."""
 

@@ -15,7 +15,6 @@ WIDTHS = (4, 4, 6, 8)
 TRAINING = {
     **{"model.network": "separated", "objective": "separated", "triplets": "spanning"},
     **{"model.widths": WIDTHS, "criterion": "log", "schedule": "cosine"},
-    "optimiser": "muon",
     **{"data.crops": "random", "batch_size": 8, "whole_every": 2},
     **{"num_steps": 30, "validate_every_steps": 15},
 }

@@ -125,7 +125,6 @@ def _recipe(config: ConfigDict, triplets: tuple[Triplet, ...], schedule: Schedul
         accumulate=config.accumulate,
         dtype=config.dtype,
         decay_steps=moves if config.schedule == "cosine" else None,
-        optimiser_name=config.optimiser,
     )
 
 

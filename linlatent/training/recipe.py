@@ -7,7 +7,6 @@ import dataclasses
 import optax
 
 from linlatent.data import Triplet
-from linlatent.optimisers import OPTIMISERS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,7 +17,7 @@ class Recipe:
       objective: A key of `losses.OBJECTIVES`.
       criterion: A key of `losses.CRITERIA`.
       latent_weight: Weight of the latent term.
-      learning_rate: Of the optimiser, or its largest.
+      learning_rate: Of Adam, or its largest.
       triplets: Table of triplets; a, b and c index the planes of a batch.
       whole_every: One example in so many is passed through the network whole, and of the others b
         alone; of a separated network.
@@ -27,7 +26,6 @@ class Recipe:
       dtype: Of `model.DTYPES`, what the network is computed in; all else is float32.
       decay_steps: Number of moves of the weights in which the learning rate rises and falls to
         nothing along a cosine, and the gradient's norm is clipped to 1; None keeps the rate.
-      optimiser_name: A key of `optimisers.OPTIMISERS`.
     """
 
     objective: str
@@ -40,22 +38,20 @@ class Recipe:
     accumulate: int = 1
     dtype: str = "float32"
     decay_steps: int | None = None
-    optimiser_name: str = "adam"
 
     @property
     def optimiser(self) -> optax.GradientTransformation:
-        """How gradients move the weights; between moves its state holds the gradients so far."""
-        of_rate = OPTIMISERS[self.optimiser_name]
+        """Adam, as in the paper; between its moves its state holds the gradients so far."""
         if self.decay_steps is None:
-            optimiser = of_rate(self.learning_rate)
+            adam = optax.adam(self.learning_rate)
         else:
             rate = optax.warmup_cosine_decay_schedule(
                 0.0, self.learning_rate, min(100, self.decay_steps // 10), self.decay_steps
             )
-            optimiser = optax.chain(optax.clip_by_global_norm(1.0), of_rate(rate))
+            adam = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(rate))
         if self.accumulate == 1:
-            return optimiser
-        return optax.MultiSteps(optimiser, self.accumulate).gradient_transformation()
+            return adam
+        return optax.MultiSteps(adam, self.accumulate).gradient_transformation()
 
     @property
     def endpoints(self) -> tuple[int, ...]:

@@ -40,10 +40,9 @@ def train_step(
       scalars.
     """
     gradients, metrics, statistics = gradients_of(state.variables, batch, recipe=recipe)
-    params = state.variables["params"]
-    updates, optimiser = recipe.optimiser.update(gradients, state.optimiser, params)
+    updates, optimiser = recipe.optimiser.update(gradients, state.optimiser)
     variables = {
-        "params": optax.apply_updates(params, updates),
+        "params": optax.apply_updates(state.variables["params"], updates),
         **({"batch_stats": statistics} if statistics else {}),
     }
     return TrainState(step=state.step + 1, variables=variables, optimiser=optimiser), metrics
