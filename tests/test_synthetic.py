@@ -85,20 +85,35 @@ def test_a_varied_slide_differs_and_keeps_the_order_of_its_levels():
 
 
 def test_variety_changes_what_it_says():
+    rng = np.random.default_rng(0)
     canvas = Canvas((64, 64))
     canvas.layers[2, 20:40, 20:40] = 100.0
     canvas.layers[3, 30, 30] = 300.0
-    vary(canvas, Variety(gamma=2.0, light=0.5), brightness_counts=100.0)
+    vary(canvas, Variety(gamma=2.0, light=0.5), rng, brightness_counts=100.0)
     assert canvas.layers[2, 20, 20] == pytest.approx(0.5 * 100)  # the brightness gamma leaves
     assert canvas.layers[:, 30, 30].sum() == pytest.approx(0.5 * 400 * 4)
-    light = canvas.layers.sum()
-    vary(canvas, Variety(softness_pixels=1.0), brightness_counts=100.0)
-    assert canvas.layers.sum() == pytest.approx(light, rel=1e-4)
-    assert canvas.layers[:, 30, 30].sum() < 400
     cells = place_cells(np.random.default_rng(0), (200, 200))
     larger = magnified(cells, 1.5)
     assert larger[0].semi_axes[0] == pytest.approx(1.5 * cells[0].semi_axes[0])
     assert larger[0].centre[1] == pytest.approx(1.5 * cells[0].centre[1])
+
+
+def test_softness_and_grain_differ_by_place():
+    def contrast(**variety):
+        canvas = Canvas((256, 256))
+        canvas.layers[2:4] = np.indices((256, 256)).sum(axis=0) // 8 % 2  # a chequerboard
+        vary(canvas, Variety(**variety), np.random.default_rng(0), brightness_counts=2.0)
+        assert np.all(canvas.layers[[0, 1, 4, 5, 6]] == 0)
+        np.testing.assert_array_equal(canvas.layers[2], canvas.layers[3])
+        patches = canvas.layers[2].reshape(8, 32, 8, 32).transpose(0, 2, 1, 3).reshape(64, 1024)
+        assert canvas.layers[2].mean() == pytest.approx(0.5, rel=0.05)  # no light is lost
+        return patches.std(axis=1)
+
+    usual, soft, grained = contrast(), contrast(softness_pixels=2.5), contrast(grain=0.8)
+    np.testing.assert_allclose(usual, 0.5, rtol=1e-3)
+    assert soft.max() < 0.5
+    assert soft.min() < 0.7 * soft.max()
+    assert np.median(grained) < 0.6 < grained.max()
 
 
 def test_reading_from_several_threads_gives_the_same(source):
