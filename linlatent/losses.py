@@ -165,7 +165,7 @@ OBJECTIVES: Mapping[str, Mapping[str, float]] = {
         **{"reconstruction": 0.05, "interpolation": 0.05, "extrapolation": 0.5, "focus": 1.0},
         **{"content": 0.001, "blur": 0.03, "steps": 0.03},
     },
-    "separated_blur": {"blur": 0.03, "steps": 1.0},
+    "separated_blur": {"blur": 0.2, "steps": 1.0},
 }
 """The terms of each objective and their weights in the loss. The first three are the paper's."""
 
