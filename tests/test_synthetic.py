@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from scipy import ndimage
 
 from linlatent import optics
 from linlatent.data.stack import SPLITS
@@ -92,6 +93,15 @@ def test_variety_changes_what_it_says():
     vary(canvas, Variety(gamma=2.0, light=0.5), rng, brightness_counts=100.0)
     assert canvas.layers[2, 20, 20] == pytest.approx(0.5 * 100)  # the brightness gamma leaves
     assert canvas.layers[:, 30, 30].sum() == pytest.approx(0.5 * 400 * 4)
+    before = canvas.layers.copy()
+    all_soft = ndimage.gaussian_filter(before, (0, 1, 1))
+    vary(canvas, Variety(softness_pixels=1.0), rng, brightness_counts=100.0)
+    # Softness differs by place, and what is not even takes and gives a little light.
+    assert canvas.layers.sum() == pytest.approx(before.sum(), rel=1e-3)
+    share = (canvas.layers - before)[:, 30, 30].sum() / (all_soft - before)[:, 30, 30].sum()
+    assert 0.1 < share < 1
+    assert np.all(canvas.layers <= np.maximum(before, all_soft) + 1e-3)
+    assert np.all(canvas.layers >= np.minimum(before, all_soft) - 1e-3)
     cells = place_cells(np.random.default_rng(0), (200, 200))
     larger = magnified(cells, 1.5)
     assert larger[0].semi_axes[0] == pytest.approx(1.5 * cells[0].semi_axes[0])

@@ -70,7 +70,8 @@ def render_slide(
     area = tuple(math.ceil(n / variety.magnification) for n in shape)
     canvas = Canvas(shape)
     draw(canvas, magnified(place_cells(scene, area), variety.magnification), scene)
-    vary(canvas, variety, differences, brightness_counts=brightness_counts)
+    if varied:
+        vary(canvas, variety, differences, brightness_counts=brightness_counts)
     return _take_stack(canvas, height, width, variety, camera_noise)
 
 
