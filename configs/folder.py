@@ -1,4 +1,4 @@
-r"""Indirect regularisation on your own focal stacks: a folder of slides, each a folder of planes.
+r"""The recommended model on your own focal stacks: a folder of slides, each a folder of planes.
 
 Command:  python main.py --config=configs/folder.py --config.data.folder.path=FOLDER \
               --workdir=DIR --mode=train_and_evaluate

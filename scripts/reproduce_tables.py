@@ -1,6 +1,6 @@
 """Trains and evaluates the paper's six networks, and puts their numbers into one table.
 
-    python scripts/reproduce_tables.py --config=configs/quickstart.py --workdir=build/tables
+    python scripts/reproduce_tables.py --config=configs/narrow.py --workdir=build/tables
 
 The six are two channels by three objectives: these two fields of the configuration are replaced,
 all else is as given, and can be set as --config.FIELD=VALUE. Each network has an ordinary workdir,
@@ -32,7 +32,7 @@ from linlatent.data import SOURCES, open_source
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))  # Configurations import each other.
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "Such as configs/quickstart.py.")
+_CONFIG = config_flags.DEFINE_config_file("config", None, "Such as configs/narrow.py.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the six workdirs, local or gs://.")
 flags.mark_flags_as_required(["config", "workdir"])
 

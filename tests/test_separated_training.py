@@ -38,7 +38,8 @@ def test_it_is_trained_and_evaluated_like_the_paper_s(workdir):
     assert {"deblurred, anchored", "deblurred, b alone", "deblurred, b and its blur"} <= estimates
     (axes,) = figures.psnr_of_deblurring(rows, None).axes
     looks = [(line.get_color(), line.get_marker()) for line in axes.lines]
-    assert len(set(looks)) == len(looks) == 1 + len(sharp_estimates(rows))
+    assert len(set(looks)) == len(looks)
+    assert {line.get_label() for line in axes.lines} >= set(sharp_estimates(rows))
 
 
 def test_the_reading_of_blur_is_trained_by_itself(workdir, tiny_config, tmp_path):

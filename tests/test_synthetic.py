@@ -96,12 +96,10 @@ def test_variety_changes_what_it_says():
     before = canvas.layers.copy()
     all_soft = ndimage.gaussian_filter(before, (0, 1, 1))
     vary(canvas, Variety(softness_pixels=1.0), rng, brightness_counts=100.0)
-    # Softness differs by place, and what is not even takes and gives a little light.
-    assert canvas.layers.sum() == pytest.approx(before.sum(), rel=1e-3)
+    assert canvas.layers.sum() == pytest.approx(before.sum(), rel=1e-5)  # light moves
     share = (canvas.layers - before)[:, 30, 30].sum() / (all_soft - before)[:, 30, 30].sum()
-    assert 0.1 < share < 1
-    assert np.all(canvas.layers <= np.maximum(before, all_soft) + 1e-3)
-    assert np.all(canvas.layers >= np.minimum(before, all_soft) - 1e-3)
+    assert 0.1 < share < 1  # softness differs by place
+    assert canvas.layers.min() >= 0
     cells = place_cells(np.random.default_rng(0), (200, 200))
     larger = magnified(cells, 1.5)
     assert larger[0].semi_axes[0] == pytest.approx(1.5 * cells[0].semi_axes[0])

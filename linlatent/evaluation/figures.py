@@ -19,7 +19,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from linlatent import metrics
 from linlatent.evaluation import paper
-from linlatent.evaluation.rows import RANGE_1, Row, one, select, sharp_estimates
+from linlatent.evaluation.rows import RANGE_1, Row, is_of_network, select, sharp_estimates
 
 _DPI = 110
 _INCHES_PER_IMAGE = 1.3
@@ -131,30 +131,50 @@ def deblurring_strip(example: Example) -> Figure:
 
 
 def psnr_of_deblurring(rows: Sequence[Row], level_spacing_um: float | None) -> Figure:
-    """PSNR of every estimate of the sharp plane over the blur level of the input."""
+    """What every estimate of the sharp plane gains over the input in PSNR, by its blur level.
+
+    Thick curves are the network's. How well its own latent shows the sharp plane, a limit to all
+    that passes through a latent, is drawn where it is not above all of them.
+    """
     chosen = select(rows, section="deblurring", reference="ground truth")
-    curves = {name: select(chosen, estimate=name) for name in sharp_estimates(rows)}
-    figure = _curves(
-        curves, "Deblurring against the sharp truth", "blur level of the input", level_spacing_um
-    )
-    reachable = one(rows, section="reconstruction", levels="0", quantity="PSNR", definition=RANGE_1)
-    if reachable.mean is not None:
-        (ax,) = figure.axes
+    levels, untouched, _ = _psnr(select(chosen, estimate="untouched input"))
+    figure, ax = _axes_over_levels(levels, "blur level of the input", level_spacing_um)
+    for index, name in enumerate(sharp_estimates(rows)):
+        gain = _psnr(select(chosen, estimate=name))[1] - untouched
+        width = 2.4 if is_of_network(name) else 1.1
+        ax.plot(levels, gain, marker=_MARKERS[index], color=_COLOURS[index], lw=width, label=name)
+    limit = _psnr(select(rows, section="reconstruction", levels="0"))[1] - untouched
+    bottom, top = ax.get_ylim()
+    if np.any(limit < top):
         label = "reconstruction of the sharp\nplane from its own latent"
-        ax.axhline(reachable.mean, ls="--", lw=1, color="black", label=label)
+        ax.plot(levels, limit, ls="--", lw=1, color="black", label=label)
+        ax.set_ylim(min(bottom, np.nanmin(limit)), top)
+    ax.set_ylabel("PSNR gained over the untouched input (dB)")
+    ax.set_title(f"Deblurring (mean of {chosen[0].n} slides)", fontsize=10)
     figure.legend(loc="outside right upper", fontsize=8, frameon=False)
     return figure
 
 
 def psnr_of_synthesis(rows: Sequence[Row], level_spacing_um: float | None) -> Figure:
     """PSNR of reconstruction and of synthesised blur over the blur level."""
+    reconstruction = select(rows, section="reconstruction")
     synthesis = select(rows, section="blur synthesis")
     curves = {
-        "reconstruction vs truth": select(rows, section="reconstruction"),
+        "reconstruction vs truth": reconstruction,
         "synthesised vs reconstruction": select(synthesis, reference="reconstruction"),
         "synthesised vs truth": select(synthesis, reference="ground truth"),
     }
-    figure = _curves(curves, "Reconstruction and blur synthesis", "blur level", level_spacing_um)
+    levels, _, _ = _psnr(reconstruction)
+    figure, ax = _axes_over_levels(levels, "blur level", level_spacing_um)
+    for index, (name, of_curve) in enumerate(curves.items()):
+        colour, (levels, means, errors) = _COLOURS[index], _psnr(of_curve)
+        ax.plot(levels, means, marker=_MARKERS[index], color=colour, label=name)
+        ax.fill_between(levels, means - errors, means + errors, color=colour, alpha=0.25, lw=0)
+    ax.set_ylabel("PSNR per image, range 1 (dB)")
+    n = reconstruction[0].n
+    ax.set_title(
+        f"Reconstruction and blur synthesis (mean ± standard error, n = {n} slides)", fontsize=10
+    )
     figure.legend(loc="outside right upper", fontsize=8, frameon=False)
     return figure
 
@@ -265,34 +285,28 @@ def _psnr_caption(image: np.ndarray, truth: np.ndarray) -> str:
     return f"{psnr:.1f} dB" if np.isfinite(psnr) else ""
 
 
-def _curves(
-    curves: Mapping[str, Sequence[Row]], title: str, label: str, spacing_um: float | None
-) -> Figure:
-    """Means over blur level with bands of one standard error; the legend is left to the caller."""
+def _psnr(rows: Sequence[Row]) -> np.ndarray:
+    """Blur levels, PSNR and its standard error, ``(3, levels)``; NaN where it is infinite."""
+    return np.array(
+        [
+            (int(row.levels), np.nan if row.mean is None else row.mean, row.standard_error or 0.0)
+            for row in select(rows, quantity="PSNR", definition=RANGE_1)
+            if row.levels.isdigit()
+        ]
+    ).T
+
+
+def _axes_over_levels(
+    levels: np.ndarray, label: str, spacing_um: float | None
+) -> tuple[Figure, Axes]:
+    """Axes for curves over blur level; title and legend are left to the caller."""
     figure = Figure(figsize=(9.6, 4.2), layout="constrained")
     ax = figure.subplots()
-    for index, (name, rows) in enumerate(curves.items()):
-        colour, marker = _COLOURS[index % len(_COLOURS)], _MARKERS[index % len(_MARKERS)]
-        points = [
-            (int(row.levels), row.mean, row.standard_error or 0.0)
-            for row in select(rows, quantity="PSNR", definition=RANGE_1)
-            if row.levels.isdigit() and row.mean is not None
-        ]
-        if not points:  # every value infinite: identical images have no place on the axis
-            continue
-        levels, means, errors = np.array(points).T
-        ax.plot(levels, means, marker=marker, color=colour, label=name)
-        ax.fill_between(levels, means - errors, means + errors, color=colour, alpha=0.25, lw=0)
-    ticks = sorted(
-        {int(row.levels) for rows in curves.values() for row in rows if row.levels.isdigit()}
-    )
-    ax.set_xticks(ticks, [level_name(level, spacing_um).removeprefix("level ") for level in ticks])
-    number = next(iter(curves.values()))[0].n
+    names = [level_name(int(level), spacing_um).removeprefix("level ") for level in levels]
+    ax.set_xticks(levels, names)
     ax.set_xlabel(label if spacing_um is None else f"{label} (and its distance from level 0)")
-    ax.set_ylabel("PSNR per image, range 1 (dB)")
-    ax.set_title(f"{title} (mean ± standard error, n = {number} slides)", fontsize=10)
     ax.grid(alpha=0.3)
-    return figure
+    return figure, ax
 
 
 def _principal_components(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -45,12 +45,12 @@ $body
 
 
 class _Section(NamedTuple):
-    """A heading, how to read what follows, titles of tables, and the beginnings of file names."""
+    """A heading, how to read what follows, beginnings of pictures' names, and titles of tables."""
 
     heading: str
     text: str
-    tables: Sequence[str]
     pictures: Sequence[str]
+    tables: Sequence[str]
 
 
 _SECTIONS = (
@@ -60,31 +60,31 @@ _SECTIONS = (
         " The deviation tells how far another training of this kind may lie from one of them. Every"
         " other number and curve of this page is a mean over the members, and ± the mean of their"
         " standard errors; images and latent paths are those of member 0.",
-        ("Spread over initialisations",),
         (),
+        ("Spread over initialisations",),
     ),
     _Section(
         "Deblurring",
         "A plane b, out of focus, and the blurriest plane c of the same slide are encoded, and"
         " their latents extrapolated to the plane in focus (Eq. 2). “Anchored”, what that changes"
         " in the model's own picture of b is changed in b; “b alone” does without c, and “b and its"
-        " blur” is told how far out of focus b is instead. The model is worth its cost where its"
-        " rows lie above “untouched input”, which is b itself against the same truth, above “pixel"
-        " extrapolation”, the same equation without a network, and above the classical"
-        " restorations. Those “with true PSF” know more than the network does: how the microscope"
-        " blurs. Nuclei are what Otsu's threshold and a watershed find; in a"
-        " channel that shows other things, read “bright objects”. In the error maps red is too"
-        " bright, blue too dark, white right; all maps of a figure share one scale. Of the"
-        " classical restorations they show the best by PSNR.",
-        tuple(deblurring.title(quantity) for quantity, _ in deblurring.MEASURES),
+        " blur” is told how far out of focus b is instead. Curves show what is gained over the"
+        " “untouched input”, which is b itself against the same truth; the model's are thick. It is"
+        " worth its cost where it lies above that, above “pixel extrapolation”, the same equation"
+        " without a network, and above the classical restorations. Those “with true PSF” know more"
+        " than the network does: how the microscope blurs. Nuclei are what Otsu's threshold and a"
+        " watershed find; in a channel that shows other things, read “bright objects”. In the error"
+        " maps red is too bright, blue too dark, white right; all maps of a figure share one scale."
+        " Of the classical restorations they show the best by PSNR.",
         ("psnr_of_deblurring", "deblurring_"),
+        tuple(deblurring.title(quantity) for quantity, _ in deblurring.MEASURES),
     ),
     _Section(
         deblurring.SETTINGS,
         "Classical restorations depend on settings, for which the best were taken, from a range"
         " that holds them, on slides that are not among those of this page.",
-        (deblurring.SETTINGS,),
         (),
+        (deblurring.SETTINGS,),
     ),
     _Section(
         "Reconstruction and blur synthesis",
@@ -93,8 +93,8 @@ _SECTIONS = (
         " blurriest plane and makes the levels between them by interpolating the latents (Eq. 1)."
         " The closer its curve to that of the reconstruction, the more linear the latent space is"
         " in blur.",
-        ("Reconstruction and blur synthesis",),
         ("psnr_of_synthesis", "synthesis_"),
+        ("Reconstruction and blur synthesis",),
     ),
     _Section(
         "The paper's values",
@@ -104,16 +104,16 @@ _SECTIONS = (
         " stand in the last lines. At the two end points synthesis is plain reconstruction, which"
         " means over all levels include, as published; interior levels alone tell how well blur is"
         " synthesised.",
-        ("The paper's values", "The four PSNRs of the paper's Table 1, under each definition"),
         (),
+        ("The paper's values", "The four PSNRs of the paper's Table 1, under each definition"),
     ),
     _Section(
         "Latent space",
         "Each point is the latent of one plane, projected on the two directions in which the"
         " latents of that slide vary most. On a perfectly linear latent space the points lie on the"
         " dashed line at equal distances.",
-        ("Linearity of the latent space",),
         ("latent_paths",),
+        ("Linearity of the latent space",),
     ),
 )
 
@@ -131,9 +131,9 @@ def to_html(results: dict[str, Any], pictures: Mapping[str, bytes]) -> str:
     conditions = results["conditions"]
     by_title = {table.title: table for table in tables.tables_of(results)}
     parts = [
-        "<p>Every number is a mean over the slides below, each seen once through its centre crop,"
-        " ± the standard error of that mean over slides.</p>",
-        _conditions_table(conditions),
+        f"<p>Every number is a mean over {conditions['slides']} slides, each seen once through its"
+        " centre crop, ± the standard error of that mean over slides. The conditions stand at the"
+        " end.</p>",
     ]
     for section in _SECTIONS:
         if not by_title.keys() >= set(section.tables):  # Not every evaluation has all of them.
@@ -141,14 +141,15 @@ def to_html(results: dict[str, Any], pictures: Mapping[str, bytes]) -> str:
         parts += [
             f"<h2>{html.escape(section.heading)}</h2>",
             f"<p>{html.escape(section.text)}</p>",
-            *(_table(by_title[title]) for title in section.tables),
             *(
                 _image(name, png)
                 for beginning in section.pictures
                 for name, png in pictures.items()
                 if name.startswith(beginning)
             ),
+            *(_table(by_title[title]) for title in section.tables),
         ]
+    parts += ["<h2>Conditions</h2>", _conditions_table(conditions)]
     title = f"Evaluation of the {conditions['objective']} model on {conditions['data']}"
     return _PAGE.substitute(title=html.escape(title), body="\n".join(parts))
 

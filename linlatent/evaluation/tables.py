@@ -158,7 +158,7 @@ def _paper_table(rows: Sequence[Row], conditions: Mapping[str, Any]) -> Table:
     return Table(
         "The paper's values",
         f"{paper.CONDITIONS} Eq. 5, 6 and 7 are means over slides, those of PSNR per image and of"
-        " the levels between the end points. Ours: under the conditions above.",
+        " the levels between the end points. Ours: under the conditions of this evaluation.",
         ["", "the paper", "ours, published code", "difference", "ours, Eq. 5, 6 and 7"],
         lines,
     )

@@ -69,7 +69,7 @@ def _configs() -> list[SyntheticConfig]:
             SyntheticConfig(name=channel, description=content, channel=channel),
             SyntheticConfig(
                 name=f"{channel}_varied",
-                version="3.0.0",  # 1.0.0 had a seventh of the light at least, 2.0.0 no grain
+                version="4.0.0",  # 1.0.0 was brighter, 2.0.0 had no grain, 3.0.0 lost light
                 description=f"{content}, with more and more varied slides to train on",
                 channel=channel,
                 num_varied=116,

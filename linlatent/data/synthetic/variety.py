@@ -90,8 +90,8 @@ def vary(
         canvas.layers *= np.exp(grain - strength**2 / 2)
     if variety.softness_pixels:
         sigma = (0, variety.softness_pixels, variety.softness_pixels)
-        soft = ndimage.gaussian_filter(canvas.layers, sigma)
-        canvas.layers += special.ndtr(_smooth(rng, canvas, _PATCH_PIXELS)) * (soft - canvas.layers)
+        spread = special.ndtr(_smooth(rng, canvas, _PATCH_PIXELS)) * canvas.layers
+        canvas.layers += ndimage.gaussian_filter(spread, sigma) - spread
     canvas.layers *= np.float32(variety.light)
 
 
