@@ -25,7 +25,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.whole_every = 6
     config.learning_rate = 1e-3
     config.schedule = "cosine"
-    config.num_steps = 9000
+    config.num_steps = 15000
     config.validate_every_steps = 1000
     config.data.crops = "random"
     config.data.normalisation = "stack"

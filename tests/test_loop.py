@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+import types
 
 import jax
 import numpy as np
@@ -113,6 +114,20 @@ def test_lines_beyond_the_checkpoint_are_dropped(tmp_path):
     log = loop.progress.MetricsLog(tmp_path, first_step=4, tensorboard=False)
     log.write(6, "train", {"loss": 0.25})
     assert metrics_of(tmp_path) == [*lines[:2], {"step": 6, "split": "train", "loss": 0.25}]
+
+
+def test_speed_and_time_left_are_those_of_compiled_steps(caplog, monkeypatch):
+    clock = iter([0.0, 100.0, 102.0, 112.0])
+    stopwatch = types.SimpleNamespace(monotonic=lambda: next(clock))
+    monkeypatch.setattr(loop.progress, "time", stopwatch)
+    with caplog.at_level(logging.INFO, logger="linlatent"):
+        bar = loop.progress.Progress(first_step=7, last_step=20, triplets_per_step=12)
+        for step in (8, 9, 10):
+            bar.update(step, loss=0.5, idle=0.25)
+    assert caplog.messages == [
+        "step 8 of 20: loss 0.5000",
+        "step 10 of 20: loss 0.5000, 2.0 triplets/s, idle 25 %, 01:00 left",
+    ]
 
 
 def test_a_trained_workdir_is_left_as_it_is(trained, caplog):

@@ -204,6 +204,7 @@ def _announce(
         progress.logger.info(
             "%s has no validation slides: training slides stand in for them", source.name
         )
+    progress.logger.info("compiling the step, which can take a minute if it is not in the cache")
 
 
 def _batches(

@@ -44,8 +44,7 @@ class Progress:
             disable=None if self._terminal else True,
             dynamic_ncols=True,
         )
-        self._started = time.monotonic()
-        self._first_step = first_step
+        self._timed_from: tuple[int, float] | None = None
 
     def close(self) -> None:
         """Leaves the bar as it is."""
@@ -53,21 +52,22 @@ class Progress:
 
     def update(self, step: int, loss: float, idle: float) -> None:
         """Tells that `step` steps are done, the last with this loss, and the share of idle time."""
+        now = time.monotonic()
+        if self._timed_from is None:  # The first step was compiled: it tells nothing of the others.
+            self._timed_from = step, now
         if self._terminal:
             self._bar.set_postfix(loss=f"{loss:.4f}", step=step, idle=f"{idle:.0%}", refresh=False)
             self._bar.update(self._triplets_per_step)
-        elif time.monotonic() >= self._next_line or step == self._last_step:
-            self._next_line = time.monotonic() + _SECONDS_BETWEEN_LINES
-            seconds = (time.monotonic() - self._started) / max(step - self._first_step, 1)
-            logger.info(
-                "step %d of %d: loss %.4f, %.1f triplets/s, idle %.0f %%, %s left",
-                step,
-                self._last_step,
-                loss,
-                self._triplets_per_step / seconds,
-                100 * idle,
-                tqdm.format_interval(seconds * (self._last_step - step)),
-            )
+        elif now >= self._next_line or step == self._last_step:
+            self._next_line = now + _SECONDS_BETWEEN_LINES
+            text = f"step {step} of {self._last_step}: loss {loss:.4f}"
+            first, began = self._timed_from
+            if step > first:
+                seconds = (now - began) / (step - first)
+                left = tqdm.format_interval(seconds * (self._last_step - step))
+                rate = self._triplets_per_step / seconds
+                text += f", {rate:.1f} triplets/s, idle {100 * idle:.0f} %, {left} left"
+            logger.info("%s", text)
 
     def message(self, text: str) -> None:
         """Prints a line without breaking the bar."""
