@@ -41,7 +41,10 @@ BLURRIEST = 8.0
 """Blur of the blurriest plane of a stack; 0 is in focus. Of nine planes it is the blur level."""
 
 _WINDOW = 7
-"""Side of the neighbourhood that one blur, and one mean, is taken of, in coarsest pixels."""
+"""Side of the neighbourhood that one blur is taken of, in coarsest pixels."""
+
+_WINDOWS_OF_MEAN = (_WINDOW, 3, 3)
+"""A mean is taken of means of means: edges of a window would look like something to sharpen."""
 
 
 class Latent(NamedTuple):
@@ -100,7 +103,7 @@ class Blur(nn.Module):
             .mean(axis=(2, 4))
             for x in scales
         ]
-        x = jnp.log(_mean_of_neighbourhood(jnp.concatenate(energies, axis=-1)) + 1e-12)
+        x = jnp.log(_mean_of_neighbourhood(jnp.concatenate(energies, axis=-1), _WINDOW) + 1e-12)
         x -= x.mean(axis=-1, keepdims=True)  # Ratios have no unit.
         for name in ("first", "second", "third"):
             x = unet.activate(nn.Dense(128, name=name)(x))
@@ -306,24 +309,22 @@ def _weighted(x: jax.Array, blur: jax.Array) -> list[jax.Array]:
 
 
 def local_mean(x: jax.Array, *, stride: int) -> jax.Array:
-    """Means of the neighbourhoods of images ``(N, H, W, 1)``, in half their resolution."""
+    """Smooth means of the neighbourhoods of images ``(N, H, W, 1)``, in half their resolution."""
     n, height, width, _ = x.shape
-    coarse = x.reshape(n, height // stride, stride, width // stride, stride, 1)
-    mean = _mean_of_neighbourhood(coarse.mean(axis=(2, 4)))
-    return jax.image.resize(mean, (n, height // 2, width // 2, 1), "bilinear")
+    mean = x.reshape(n, height // stride, stride, width // stride, stride, 1).mean(axis=(2, 4))
+    for side in _WINDOWS_OF_MEAN:
+        mean = _mean_of_neighbourhood(mean, side)
+    return jax.image.resize(mean, (n, height // 2, width // 2, 1), "cubic")
 
 
-def _mean_of_neighbourhood(x: jax.Array) -> jax.Array:
-    return _sum_of_neighbourhood(x) / _sum_of_neighbourhood(jnp.ones_like(x))
-
-
-def _sum_of_neighbourhood(x: jax.Array) -> jax.Array:
-    """Sums over the windows around the pixels of ``(N, h, w, C)``, as products of matrices."""
+def _mean_of_neighbourhood(x: jax.Array, side: int) -> jax.Array:
+    """Means over the windows around the pixels of ``(N, h, w, C)``, as products of matrices."""
     rows, columns = (
-        jnp.asarray(np.abs(np.subtract.outer(range(n), range(n))) <= _WINDOW // 2, x.dtype)
+        jnp.asarray(np.abs(np.subtract.outer(range(n), range(n))) <= side // 2, x.dtype)
         for n in x.shape[1:3]
     )
-    return jnp.einsum("ij,njkc,kl->nilc", rows, x, columns, precision="highest")
+    rows, columns = (each / each.sum(axis=1, keepdims=True) for each in (rows, columns))
+    return jnp.einsum("ij,njkc,lk->nilc", rows, x, columns, precision="highest")
 
 
 def to_phases(x: jax.Array) -> jax.Array:
