@@ -3,8 +3,8 @@
 Command:  python main.py --config=configs/sharp.py --workdir=DIR --mode=train_and_evaluate
 On a GPU: python scripts/train_in_memory.py --config=configs/sharp.py --workdir=DIR
 
-28 minutes on two CPU cores (AMD EPYC, Zen 5), and then 41.5 dB on the embedded test slides with c
-and 41.6 dB told the blur, where the untouched input has 34.2 dB. sharp_blur.py goes on from there.
+50 minutes on two CPU cores (AMD EPYC, Zen 5), and then 42.0 dB on the embedded test slides with c
+and told the blur, where the untouched input has 34.2 dB. sharp_blur.py goes on from there.
 docs/ablation.md has more figures.
 """
 
