@@ -28,6 +28,7 @@ def test_the_demo_deblurs_slides_it_never_saw_better_than_a_tuned_deconvolution(
     report = workdir / "evaluation" / "report.html"
     assert done.stdout.splitlines()[-1] == f"report: {report}"
     assert report.exists()
+    assert "untouched" in done.stdout
 
     decibels = {
         (row["estimate"], row["levels"]): row["mean"]

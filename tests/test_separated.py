@@ -332,4 +332,4 @@ def test_the_local_mean_is_that_of_a_crop_and_smooth_over_a_frame():
     frame[:, 80:88, 80:88] = 1
     (profile,) = separated.local_mean(jnp.asarray(frame), stride=8)[:, 42, :, 0]
     bends = np.abs(np.diff(profile, n=2)).max() / profile.max()
-    assert bends < 0.05  # a quarter for a window of even weight
+    assert bends < 0.05  # an eighth for a window of even weight

@@ -164,10 +164,10 @@ def psnr_of_synthesis(rows: Sequence[Row], level_spacing_um: float | None) -> Fi
         "synthesised vs reconstruction": select(synthesis, reference="reconstruction"),
         "synthesised vs truth": select(synthesis, reference="ground truth"),
     }
-    levels, _, _ = _psnr(reconstruction)
-    figure, ax = _axes_over_levels(levels, "blur level", level_spacing_um)
+    figure, ax = _axes_over_levels(_psnr(reconstruction)[0], "blur level", level_spacing_um)
     for index, (name, of_curve) in enumerate(curves.items()):
-        colour, (levels, means, errors) = _COLOURS[index], _psnr(of_curve)
+        colour = _COLOURS[index]
+        levels, means, errors = _psnr(of_curve)
         ax.plot(levels, means, marker=_MARKERS[index], color=colour, label=name)
         ax.fill_between(levels, means - errors, means + errors, color=colour, alpha=0.25, lw=0)
     ax.set_ylabel("PSNR per image, range 1 (dB)")
