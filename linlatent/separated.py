@@ -40,11 +40,11 @@ FEATURE_SCALE = 0.1
 BLURRIEST = 8.0
 """Blur of the blurriest plane of a stack; 0 is in focus. Of nine planes it is the blur level."""
 
-_WINDOW = 7
-"""Side of the neighbourhood that one blur is taken of, in coarsest pixels."""
+_WINDOWS_OF_MEAN = (7, 3, 3)
+"""Sides, in coarsest pixels, of windows over which means are taken in turn, lest edges show."""
 
-_WINDOWS_OF_MEAN = (_WINDOW, 3, 3)
-"""A mean is taken of means of means: edges of a window would look like something to sharpen."""
+_WINDOWS_OF_BLUR = (9, 5, 3)
+"""Likewise, to read blur: so much of an image is taken to be blurred alike."""
 
 
 class Latent(NamedTuple):
@@ -103,7 +103,7 @@ class Blur(nn.Module):
             .mean(axis=(2, 4))
             for x in scales
         ]
-        x = jnp.log(_mean_of_neighbourhood(jnp.concatenate(energies, axis=-1), _WINDOW) + 1e-12)
+        x = jnp.log(_smoothed(jnp.concatenate(energies, axis=-1), _WINDOWS_OF_BLUR) + 1e-12)
         x -= x.mean(axis=-1, keepdims=True)  # Ratios have no unit.
         for name in ("first", "second", "third"):
             x = unet.activate(nn.Dense(128, name=name)(x))
@@ -312,19 +312,20 @@ def local_mean(x: jax.Array, *, stride: int) -> jax.Array:
     """Smooth means of the neighbourhoods of images ``(N, H, W, 1)``, in half their resolution."""
     n, height, width, _ = x.shape
     mean = x.reshape(n, height // stride, stride, width // stride, stride, 1).mean(axis=(2, 4))
-    for side in _WINDOWS_OF_MEAN:
-        mean = _mean_of_neighbourhood(mean, side)
+    mean = _smoothed(mean, _WINDOWS_OF_MEAN)
     return jax.image.resize(mean, (n, height // 2, width // 2, 1), "cubic")
 
 
-def _mean_of_neighbourhood(x: jax.Array, side: int) -> jax.Array:
-    """Means over the windows around the pixels of ``(N, h, w, C)``, as products of matrices."""
-    rows, columns = (
-        jnp.asarray(np.abs(np.subtract.outer(range(n), range(n))) <= side // 2, x.dtype)
-        for n in x.shape[1:3]
-    )
-    rows, columns = (each / each.sum(axis=1, keepdims=True) for each in (rows, columns))
+def _smoothed(x: jax.Array, windows: Sequence[int]) -> jax.Array:
+    """Means over windows around the pixels of ``(N, h, w, C)``, means of those, and so on."""
+    rows, columns = (jnp.asarray(_means(n, windows), x.dtype) for n in x.shape[1:3])
     return jnp.einsum("ij,njkc,lk->nilc", rows, x, columns, precision="highest")
+
+
+def _means(n: int, windows: Sequence[int]) -> np.ndarray:
+    """The matrix that takes them of n pixels in a row; at its ends windows are cut off."""
+    inside = [abs(np.subtract.outer(range(n), range(n))) <= side // 2 for side in windows[::-1]]
+    return np.linalg.multi_dot([each / each.sum(axis=1, keepdims=True) for each in inside])
 
 
 def to_phases(x: jax.Array) -> jax.Array:

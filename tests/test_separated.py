@@ -333,3 +333,12 @@ def test_the_local_mean_is_that_of_a_crop_and_smooth_over_a_frame():
     (profile,) = separated.local_mean(jnp.asarray(frame), stride=8)[:, 42, :, 0]
     bends = np.abs(np.diff(profile, n=2)).max() / profile.max()
     assert bends < 0.05  # an eighth for a window of even weight
+
+
+def test_blur_is_read_alike_all_over_a_crop_and_without_edges_in_a_frame(params):
+    rng = np.random.default_rng(0)
+    frame = 0.1 * rng.random((1, 1024, 64, 1), np.float32)
+    np.testing.assert_allclose(np.ptp(separated.encode(params, frame[:, :64]).blur), 0, atol=1e-5)
+    frame[:, 512:528, 24:40] += rng.random((1, 16, 16, 1), np.float32)
+    profile = separated.encode(params, frame).blur[0, 4::8, 0, 0]
+    assert np.abs(np.diff(profile)).max() < 0.45 * np.ptp(profile)  # 0.57 for a single window
