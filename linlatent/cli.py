@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import functools
+import pathlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from tqdm import tqdm
 
 from linlatent import images, inference, losses, shipped, torch_weights
 
@@ -90,8 +93,15 @@ def _declare_deblur(parser: argparse.ArgumentParser) -> None:
         metavar="MODEL",
         help=f"a folder that training wrote, or one of {', '.join(shipped.names())}",
     )
-    parser.add_argument("image", metavar="IMAGE", help="a grey TIFF or PNG, 8 or 16 bit")
-    parser.add_argument("--out", required=True, metavar="FILE", help="a new TIFF or PNG")
+    parser.add_argument(
+        "frames", metavar="IMAGE", nargs="+", help="a grey TIFF or PNG, 8 or 16 bit"
+    )
+    parser.add_argument(
+        "--out",
+        required=True,
+        metavar="FILE",
+        help="a new TIFF or PNG; of several images a folder, in which they keep their names",
+    )
     parser.add_argument(
         "--blur",
         type=float,
@@ -110,28 +120,53 @@ def _declare_deblur(parser: argparse.ArgumentParser) -> None:
 
 def _deblur(
     model: str,
-    image: str,
+    frames: Sequence[str],
     out: str,
     blur: float | None,
     blurrier: str | None,
     alpha: float | None,
 ) -> None:
-    sharp = inference.deblur_frame(
+    several = len(frames) > 1
+    if several and blurrier is not None:
+        raise ValueError(f"--blurrier goes with a single image; got {len(frames)}: {frames}")
+    targets = _new_files(frames, out) if several else [pathlib.Path(out)]
+    deblur = functools.partial(
+        inference.deblur_frame,
         inference.load(model),
-        _read_frame(image),
         blur=blur,
         blurrier=None if blurrier is None else _read_frame(blurrier),
         alpha=alpha,
     )
-    images.write_image(out, sharp)
-    print(f"{out}: {image}, deblurred")
+    progress = tqdm(frames, desc="deblur", unit="image", disable=None if several else True)
+    for frame, target in zip(progress, targets, strict=True):
+        images.write_image(target, deblur(_read_frame(frame)))
+    print(f"{out}: {f'{len(frames)} images' if several else frames[0]}, deblurred")
+
+
+def _new_files(frames: Sequence[str], folder: str) -> list[pathlib.Path]:
+    """Where to put the sharper ones of several images, all of which are looked at first."""
+    if pathlib.Path(folder).suffix.lower() in images.SUFFIXES:
+        raise ValueError(f"{len(frames)} images: --out must be a folder for them; got {folder}")
+    targets = [pathlib.Path(folder) / pathlib.Path(frame).name for frame in frames]
+    for frame, target in zip(frames, targets, strict=True):
+        _check_pages(frame, images.read_header(frame).shape)
+        if targets.count(target) > 1:
+            raise ValueError(f"several images are called {target.name}: deblur them one by one")
+        if target.exists():
+            raise FileExistsError(f"{target} exists already; choose another folder")
+    pathlib.Path(folder).mkdir(parents=True, exist_ok=True)
+    return targets
 
 
 def _read_frame(path: str) -> np.ndarray:
     frame = images.read_image(path)
-    if frame.ndim != 2:
-        raise ValueError(f"{path} has {len(frame)} pages; expected a single image")
+    _check_pages(path, frame.shape)
     return frame
+
+
+def _check_pages(path: str, shape: Sequence[int]) -> None:
+    if len(shape) != 2:
+        raise ValueError(f"{path} has {shape[0]} pages; expected a single image")
 
 
 def _declare_unpack(parser: argparse.ArgumentParser) -> None:
@@ -148,7 +183,7 @@ def _unpack(name: str, out: str) -> None:
 
 COMMANDS: Mapping[str, Command] = {
     "deblur": Command(
-        "Make a sharp image of a blurred one, by itself or with a blurrier one of the same field.",
+        "Make sharp images of blurred ones, alone or with a blurrier one of the same field.",
         _declare_deblur,
         _deblur,
     ),

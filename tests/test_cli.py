@@ -76,6 +76,45 @@ def test_an_image_is_deblurred_alone_or_with_a_blurrier_one(tmp_path, capsys):
     assert failure_of("deblur", "w1-sharp", pages, "--out", str(tmp_path / "x.tif")) == expected
 
 
+def test_several_images_are_deblurred_into_a_folder(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    paths = [str(tmp_path / name) for name in ("b.tif", "c.png")]
+    frames = [(100 + 500 * rng.random((40, 70))).astype(np.uint16) for _ in paths]
+    for path, frame in zip(paths, frames, strict=True):
+        images.write_image(path, frame)
+    out = tmp_path / "sharp" / "w1"
+    cli.main(["deblur", "w1-sharp", *paths, "--blur", "6", "--out", str(out)])
+    assert capsys.readouterr().out == f"{out}: 2 images, deblurred\n"
+    model = linlatent.load("w1-sharp")
+    for name, frame in zip(("b.tif", "c.png"), frames, strict=True):
+        expected = linlatent.deblur_frame(model, frame, blur=6.0)
+        np.testing.assert_array_equal(images.read_image(out / name), expected)
+
+
+def test_of_several_images_none_is_made_if_one_cannot_be(tmp_path):
+    frame = np.zeros((40, 70), np.uint16)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "full").mkdir()
+    names = ("b.tif", "c.tif", "other/b.tif", "full/c.tif")
+    b, c, same_name, there = (str(tmp_path / name) for name in names)
+    for path in (b, c, same_name, there):
+        images.write_image(path, frame)
+    pages, missing = str(tmp_path / "pages.tif"), str(tmp_path / "missing.tif")
+    images.write_image(pages, np.stack([frame, frame]))
+    full, new = str(tmp_path / "full"), str(tmp_path / "new")
+    for arguments, message in (
+        ([b, c, "--out", full], f"{there} exists already; choose another folder"),
+        ([b, same_name, "--out", new], "several images are called b.tif: deblur them one by one"),
+        ([b, c, "--out", "a.tif"], "2 images: --out must be a folder for them; got a.tif"),
+        ([b, pages, "--out", new], f"{pages} has 2 pages; expected a single image"),
+        ([b, missing, "--out", new], f"there is no file {missing}"),
+        ([b, c, "--blurrier", c, "--alpha", "1", "--out", new], "--blurrier goes with a single"),
+    ):
+        assert failure_of("deblur", "w1-sharp", *arguments).startswith(f"error: {message}")
+    assert [path.name for path in (tmp_path / "full").iterdir()] == ["c.tif"]
+    assert not (tmp_path / "new").exists()
+
+
 def test_a_network_that_comes_along_is_unpacked(tmp_path, capsys):
     name, workdir = shipped.names()[0], str(tmp_path / "w")
     cli.main(["unpack", name, "--out", workdir])
