@@ -6,10 +6,10 @@ import argparse
 import functools
 import pathlib
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-import numpy as np
 from tqdm import tqdm
 
 from linlatent import images, inference, losses, shipped, torch_weights
@@ -129,44 +129,40 @@ def _deblur(
     several = len(frames) > 1
     if several and blurrier is not None:
         raise ValueError(f"--blurrier goes with a single image; got {len(frames)}: {frames}")
+    for path in frames if blurrier is None else (*frames, blurrier):
+        _check_single(path)
     targets = _new_files(frames, out) if several else [pathlib.Path(out)]
     deblur = functools.partial(
         inference.deblur_frame,
         inference.load(model),
         blur=blur,
-        blurrier=None if blurrier is None else _read_frame(blurrier),
+        blurrier=None if blurrier is None else images.read_image(blurrier),
         alpha=alpha,
     )
     progress = tqdm(frames, desc="deblur", unit="image", disable=None if several else True)
     for frame, target in zip(progress, targets, strict=True):
-        images.write_image(target, deblur(_read_frame(frame)))
+        images.write_image(target, deblur(images.read_image(frame)))
     print(f"{out}: {f'{len(frames)} images' if several else frames[0]}, deblurred")
 
 
+def _check_single(path: str) -> None:
+    shape = images.read_header(path).shape
+    if len(shape) != 2:
+        raise ValueError(f"{path} has {shape[0]} pages; expected a single image")
+
+
 def _new_files(frames: Sequence[str], folder: str) -> list[pathlib.Path]:
-    """Where to put the sharper ones of several images, all of which are looked at first."""
+    """Where to put the sharper ones of several images: under their names in a folder."""
     if pathlib.Path(folder).suffix.lower() in images.SUFFIXES:
         raise ValueError(f"{len(frames)} images: --out must be a folder for them; got {folder}")
     targets = [pathlib.Path(folder) / pathlib.Path(frame).name for frame in frames]
-    for frame, target in zip(frames, targets, strict=True):
-        _check_pages(frame, images.read_header(frame).shape)
-        if targets.count(target) > 1:
+    for target, count in Counter(targets).items():
+        if count > 1:
             raise ValueError(f"several images are called {target.name}: deblur them one by one")
         if target.exists():
             raise FileExistsError(f"{target} exists already; choose another folder")
     pathlib.Path(folder).mkdir(parents=True, exist_ok=True)
     return targets
-
-
-def _read_frame(path: str) -> np.ndarray:
-    frame = images.read_image(path)
-    _check_pages(path, frame.shape)
-    return frame
-
-
-def _check_pages(path: str, shape: Sequence[int]) -> None:
-    if len(shape) != 2:
-        raise ValueError(f"{path} has {shape[0]} pages; expected a single image")
 
 
 def _declare_unpack(parser: argparse.ArgumentParser) -> None:
