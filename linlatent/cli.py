@@ -56,7 +56,7 @@ def _declare_import_torch(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--objective",
         required=True,
-        choices=[name for name in losses.OBJECTIVES if name not in losses.SEPARATED],
+        choices=losses.objectives_of("paper"),
         help="what it was trained for; the checkpoint does not tell",
     )
     parser.add_argument(

@@ -42,15 +42,16 @@ def default() -> ConfigDict:
     config.num_models = 1
 
     # Objective: baseline | indirect | direct (the paper), extrapolated | separated (beyond it) |
-    # separated_blur (the reading of blur alone), with l1 (the paper), mse (its published code),
-    # rmse or log.
+    # separated_blur, separated_pair (a part of a network alone), with l1 (the paper), mse (its
+    # published code), rmse or log.
     config.objective = "indirect"
     config.criterion = "l1"
     config.latent_weight = 1.0
 
     # Training. An example is a crop of one triplet, or with batching "stack" of all planes;
     # "ten-crop" (the published code) keeps the ten crops of a triplet of a slide in one batch.
-    # midpoint: all equidistant ones | dyadic (the published code) | spanning: from 0 to the last
+    # midpoint: all equidistant ones | dyadic (the published code) | spanning: from 0 to the last |
+    # focusing: from 0 to any
     config.triplets = "midpoint"
     config.batching = "triplet"
     config.batch_size = 40
@@ -71,7 +72,7 @@ def default() -> ConfigDict:
     config.dtype = "float32"  # float32 | bfloat16: what the network computes in when it is trained
 
     config.model = ConfigDict()
-    config.model.network = "paper"  # paper | separated: content and blur apart
+    config.model.network = "paper"  # paper | separated: content and blur apart | paired: with c
     config.model.widths = (64, 128, 256, 512, 1024)
 
     # Data: synthetic | folder | in_focus | bbbc006; each source has its own options, which its
@@ -193,15 +194,13 @@ def validate(config: ConfigDict) -> None:
         lambda widths: len(widths) > 0 and all(map(_is_positive_integer, widths)),
         "a tuple of positive integers",
     )
-    separated = config.model.network == "separated"
-    require(
-        config,
-        "objective",
-        lambda objective: (objective in losses.SEPARATED) == separated,
-        f"{', '.join(losses.SEPARATED)} with config.model.network='separated', and only then",
-    )
-    if separated:
-        require(config, "triplets", lambda t: t == "spanning", "'spanning' with this objective")
+    network = config.model.network
+    objectives = losses.objectives_of(network)
+    expected = f"one of {', '.join(objectives)} with config.model.network={network!r}"
+    require(config, "objective", lambda objective: objective in objectives, expected)
+    if network != "paper":
+        table = "focusing" if network == "paired" else "spanning"
+        require(config, "triplets", lambda t: t == table, f"{table!r} with this objective")
         require(config, "model.widths", lambda widths: len(widths) >= 4, "at least four widths")
     if config.objective != "separated" or config.batching == "stack":
         require(config, "whole_every", lambda n: n == 1, "1 but for triplets of 'separated'")

@@ -211,7 +211,7 @@ def _deblur_anchored(
     params: networks.Variables, xb: jax.Array, xc: jax.Array, alpha: jax.Array
 ) -> jax.Array:
     zc = encode(params, xc)
-    return deblur(params, encode_between(params, xb, zc, alpha), zc, alpha, anchor=xb)
+    return deblur(params, encode_between(params, xb, zc, alpha, xc=xc), zc, alpha, anchor=xb)
 
 
 def save(model: Model, workdir: epath.PathLike) -> None:

@@ -68,7 +68,8 @@ class Outputs:
       extrapolations: The anchored x_a' of each triplet (`latent.anchor`), likewise.
       in_focus: Of a network that keeps content and blur apart, planes in focus, ``(F, B, H, W,
         1)``; otherwise empty, as all that follows.
-      focused: What it made of blurry ones by themselves (`inference.deblur_single`), same shape.
+      focused: What it made of blurry ones, by themselves (`inference.deblur_single`) or beside c,
+        same shape.
       contents: The contents of the planes a, b and c of each triplet, ``(3, T, B, h, w, C)``.
       blur_errors: Blurs of planes less what they should be, ``(K, B)``, means over the image in
         shares of the blurriest.
@@ -113,7 +114,7 @@ def extrapolation(outputs: Outputs, criterion: Criterion) -> jax.Array:
 
 
 def focus(outputs: Outputs, criterion: Criterion) -> jax.Array:
-    """``rec(a, b in focus)``: deblurring without c; ``(B,)``."""
+    """``rec(a, b in focus)``: deblurring without c, or with c in sight; ``(B,)``."""
     return jnp.mean(criterion(outputs.in_focus, outputs.focused), axis=0)
 
 
@@ -166,14 +167,28 @@ OBJECTIVES: Mapping[str, Mapping[str, float]] = {
         **{"content": 0.001, "blur": 0.03, "steps": 0.03},
     },
     "separated_blur": {"blur": 0.2, "steps": 1.0},
+    "separated_pair": {"reconstruction": 0.05, "focus": 1.0},
 }
 """The terms of each objective and their weights in the loss. The first three are the paper's."""
 
-SEPARATED = ("separated", "separated_blur")
-"""Objectives of a network that keeps content and blur apart; all others are of the paper's."""
+BEYOND_THE_PAPER: Mapping[str, tuple[str, ...]] = {
+    "separated": ("separated", "separated_blur"),
+    "paired": ("separated_pair",),
+}
+"""Objectives of the networks that keep content and blur apart; all others are of the paper's."""
 
-TRAINED_PART: Mapping[str, tuple[str, ...]] = {"separated_blur": ("encoder", "blur")}
+TRAINED_PART: Mapping[str, tuple[str, ...]] = {
+    "separated_blur": ("encoder", "blur"),
+    "separated_pair": ("pair",),
+}
 """The part of the network, a path of names, that an objective trains; not listed, all of it."""
+
+
+def objectives_of(network: str) -> tuple[str, ...]:
+    """The objectives that a network of `networks.NETWORKS` can be trained with."""
+    others = {name for names in BEYOND_THE_PAPER.values() for name in names}
+    papers = tuple(name for name in OBJECTIVES if name not in others)
+    return BEYOND_THE_PAPER.get(network, papers)
 
 
 def objective_terms(

@@ -1,22 +1,27 @@
 """The networks there are, behind one set of functions of a pytree that tells which one it is.
 
 ``paper`` is the network of the paper, `model`; ``separated`` keeps content and blur apart. Each is
-a module with the same names.
+a module with the same names. ``paired`` is a separated network with a part that sees c beside b.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 
 import jax
 import jax.numpy as jnp
 
-from linlatent import latent, model, separated
+from linlatent import latent, model, pair, separated
 
 Variables = model.Variables
 
-NETWORKS: Mapping[str, ModuleType] = {"paper": model, "separated": separated}
+NETWORKS: Mapping[str, Callable[[jax.Array, Sequence[int]], Variables]] = {
+    "paper": model.init,
+    "separated": separated.init,
+    "paired": pair.init,
+}
+"""What draws the weights of each kind of network, from a key and widths."""
 
 
 def of(variables: Variables) -> ModuleType:
@@ -26,7 +31,7 @@ def of(variables: Variables) -> ModuleType:
 
 def init(key: jax.Array, *, network: str, widths: Sequence[int]) -> Variables:
     """Draws the weights of a network of `NETWORKS`; see its ``init``."""
-    return NETWORKS[network].init(key, tuple(widths))
+    return NETWORKS[network](key, tuple(widths))
 
 
 def encode(
@@ -60,17 +65,25 @@ def encode(
 
 
 def encode_between(
-    variables: Variables, xb: jax.Array, zc: latent.Latent, alpha: jax.typing.ArrayLike
+    variables: Variables,
+    xb: jax.Array,
+    zc: latent.Latent,
+    alpha: jax.typing.ArrayLike,
+    *,
+    xc: jax.Array | None = None,
 ) -> latent.Latent:
     """Encodes images between a plane in focus and c, to be deblurred with z_c (`inference.deblur`).
 
-    A separated network is told their blur, which is Eq. 1 of that of c and none; others are not.
+    A separated network is told their blur, which is Eq. 1 of that of c and none, and a paired one
+    sees c itself beside them; others do not look at c.
 
     Args:
       variables: The network.
       xb: Images ``(N, H, W, 1)``.
       zc: Latents of blurrier ones of the same fields.
       alpha: ``(c - b) / c`` in blur levels, in (0, 1]; a scalar or ``(N,)``.
+      xc: The blurrier images themselves, ``(N, H, W, 1)`` in the unit of b: what a paired network
+        needs to see more in b.
 
     Returns:
       z_b, as `encode` does; its blur is the one that was told.
@@ -81,6 +94,8 @@ def encode_between(
     if of(variables) is not separated:
         return encode(variables, xb)
     blur = latent.interpolate(jnp.zeros_like(zc.blur), zc.blur, alpha)
+    if xc is not None and pair.sees(variables):
+        return pair.encode(variables, xb, blur, xc, zc.blur)
     return separated.encode(variables, xb, blur)._replace(blur=blur)
 
 

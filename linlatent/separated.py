@@ -26,10 +26,9 @@ from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
 
-from linlatent import latent, model, unet
+from linlatent import latent, model, unet, windows
 
 CONTENT_CHANNELS = 9
 """The four phases of the image in focus, four features, and the local mean."""
@@ -40,11 +39,8 @@ FEATURE_SCALE = 0.1
 BLURRIEST = 8.0
 """Blur of the blurriest plane of a stack; 0 is in focus. Of nine planes it is the blur level."""
 
-_WINDOWS_OF_MEAN = (7, 3, 3)
-"""Sides, in coarsest pixels, of windows over which means are taken in turn, lest edges show."""
-
 _WINDOWS_OF_BLUR = (9, 5, 3)
-"""Likewise, to read blur: so much of an image is taken to be blurred alike."""
+"""Windows in coarsest pixels (`windows.means`): so much of an image counts as blurred alike."""
 
 
 class Latent(NamedTuple):
@@ -73,18 +69,32 @@ class Encoder(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, known: jax.Array | None = None) -> Latent:
-        mean = local_mean(x, stride=2 ** len(self.widths))
+        mean = windows.local_mean(x, stride=2 ** len(self.widths))
         image = to_phases(x)
         contrast = image - mean
         blur = Blur(self.blur_widths, self.dtype, name="blur")(contrast)
         blur = jax.image.resize(blur, mean.shape, "bilinear")
         seen_at = blur if known is None else jnp.where(jnp.isnan(known), blur, known)
-        x = at_blur(contrast, jax.lax.stop_gradient(seen_at)).astype(self.dtype)
-        x = unet.ascend(unet.descend(x, self.widths), self.widths)
-        x = unet.Mix(8, name="content")(x).astype(jnp.float32)
-        sharpening, features = jnp.split(x, 2, axis=-1)
-        content = [image + 0.25 * sharpening, FEATURE_SCALE * features, mean]
-        return Latent(jnp.concatenate(content, axis=-1), blur)
+        seen = at_blur(contrast, jax.lax.stop_gradient(seen_at))
+        return Latent(content(image, mean, seen.astype(self.dtype), self.widths), blur)
+
+
+def content(image: jax.Array, mean: jax.Array, seen: jax.Array, widths: Sequence[int]) -> jax.Array:
+    """Layers, of the module that calls it, from what is seen of an image to its content.
+
+    Args:
+      image: Phases of the image, ``(N, h, w, 4)``.
+      mean: Its local mean, ``(N, h, w, 1)``.
+      seen: What the layers see of it, ``(N, h, w, C)``.
+      widths: Their channels.
+
+    Returns:
+      The content of a `Latent`, ``(N, h, w, 9)`` float32.
+    """
+    x = unet.ascend(unet.descend(seen, widths), widths)
+    x = unet.Mix(8, name="content")(x).astype(jnp.float32)
+    sharpening, features = jnp.split(x, 2, axis=-1)
+    return jnp.concatenate([image + 0.25 * sharpening, FEATURE_SCALE * features, mean], axis=-1)
 
 
 class Blur(nn.Module):
@@ -103,7 +113,7 @@ class Blur(nn.Module):
             .mean(axis=(2, 4))
             for x in scales
         ]
-        x = jnp.log(_smoothed(jnp.concatenate(energies, axis=-1), _WINDOWS_OF_BLUR) + 1e-12)
+        x = jnp.log(windows.means(jnp.concatenate(energies, axis=-1), _WINDOWS_OF_BLUR) + 1e-12)
         x -= x.mean(axis=-1, keepdims=True)  # Ratios have no unit.
         for name in ("first", "second", "third"):
             x = unet.activate(nn.Dense(128, name=name)(x))
@@ -120,7 +130,7 @@ class Decoder(nn.Module):
     def __call__(self, z: Latent) -> jax.Array:
         sharp, features, mean = jnp.split(z.content, [4, 8], axis=-1)
         x = jnp.concatenate([sharp - mean, features / FEATURE_SCALE], axis=-1)
-        x = jnp.concatenate(_weighted(x, z.blur), axis=-1)
+        x = jnp.concatenate(weighted(x, z.blur), axis=-1)
         x = unet.Convolution(self.widths[0], name="latent")(x.astype(self.dtype))
         fine = []
         for i, width in enumerate(self.widths[1:], start=1):
@@ -294,10 +304,10 @@ def _over_planes(network: nn.Module, variables: model.Variables, half: str, *pla
 
 def at_blur(x: jax.Array, blur: jax.Array) -> jax.Array:
     """Channels ``(N, h, w, C)``, and what a blur ``(N, h, w, 1)`` weighs them by, 5 C in all."""
-    return jnp.concatenate([x, *_weighted(x, blur)], axis=-1)
+    return jnp.concatenate([x, *weighted(x, blur)], axis=-1)
 
 
-def _weighted(x: jax.Array, blur: jax.Array) -> list[jax.Array]:
+def weighted(x: jax.Array, blur: jax.Array) -> list[jax.Array]:
     """Four weights of x by its blur: nothing at 0, changing finely near it, coarsely far off.
 
     No plane is sharper than one in focus, so that a negative blur, extrapolated from errors, is 0.
@@ -306,26 +316,6 @@ def _weighted(x: jax.Array, blur: jax.Array) -> list[jax.Array]:
     relative = blur / BLURRIEST
     weights = [relative, jnp.square(relative), 1 - jnp.exp(-blur), 1 - jnp.exp(-blur / 2)]
     return [x * weight for weight in weights]
-
-
-def local_mean(x: jax.Array, *, stride: int) -> jax.Array:
-    """Smooth means of the neighbourhoods of images ``(N, H, W, 1)``, in half their resolution."""
-    n, height, width, _ = x.shape
-    mean = x.reshape(n, height // stride, stride, width // stride, stride, 1).mean(axis=(2, 4))
-    mean = _smoothed(mean, _WINDOWS_OF_MEAN)
-    return jax.image.resize(mean, (n, height // 2, width // 2, 1), "cubic")
-
-
-def _smoothed(x: jax.Array, windows: Sequence[int]) -> jax.Array:
-    """Means over windows around the pixels of ``(N, h, w, C)``, means of those, and so on."""
-    rows, columns = (jnp.asarray(_means(n, windows), x.dtype) for n in x.shape[1:3])
-    return jnp.einsum("ij,njkc,lk->nilc", rows, x, columns, precision="highest")
-
-
-def _means(n: int, windows: Sequence[int]) -> np.ndarray:
-    """The matrix that takes them of n pixels in a row; at its ends windows are cut off."""
-    inside = [abs(np.subtract.outer(range(n), range(n))) <= side // 2 for side in windows[::-1]]
-    return np.linalg.multi_dot([each / each.sum(axis=1, keepdims=True) for each in inside])
 
 
 def to_phases(x: jax.Array) -> jax.Array:

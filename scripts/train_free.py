@@ -31,7 +31,7 @@ from ml_collections import ConfigDict, config_flags
 from tqdm import tqdm
 
 from linlatent import config as configuration
-from linlatent import losses, metrics, program, separated, unet
+from linlatent import losses, metrics, program, separated, unet, windows
 from linlatent.data import (
     TRIPLETS,
     StackSource,
@@ -74,7 +74,7 @@ class Free(nn.Module):
         phases = [separated.to_phases(x) for x in images]
         contrasts = jnp.concatenate(
             [
-                image - separated.local_mean(x, stride=stride)
+                image - windows.local_mean(x, stride=stride)
                 for image, x in zip(phases, images, strict=True)
             ],
             axis=-1,

@@ -20,11 +20,12 @@ FLOORS = (
     ("data",),
     ("alpha",),
     ("networks",),
+    ("pair",),
     ("separated",),
     ("model",),
     ("losses", "unet"),
     ("convolution", "normalisation"),
-    ("images", "metrics", "optics", "latent", "devices", "winograd"),
+    ("images", "metrics", "optics", "latent", "devices", "winograd", "windows"),
 )
 """From the top floor down; a module imports only from floors below its own, or its own room."""
 

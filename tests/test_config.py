@@ -83,17 +83,33 @@ SEPARATED = {"model.network": "separated", "objective": "separated", "triplets":
 def test_the_separated_network_and_its_objective_belong_together():
     configuration.validate(make(**SEPARATED))
     for field, value, message in (
-        ("model.network", "paper", "config.objective is 'separated', expected .* and only then"),
+        (
+            "model.network",
+            "paper",
+            "config.objective is 'separated', expected one of baseline, .* with .*'paper'",
+        ),
         (
             "objective",
             "indirect",
-            "config.objective is 'indirect', expected separated, separated_blur with",
+            "config.objective is 'indirect', expected one of separated, separated_blur with",
         ),
         ("triplets", "midpoint", "config.triplets is 'midpoint', expected 'spanning'"),
         ("model.widths", (4, 8, 8), r"config.model.widths is \(4, 8, 8\), expected at least four"),
     ):
         with pytest.raises(ValueError, match=message):
             configuration.validate(make(**{**SEPARATED, field: value}))
+
+
+def test_a_pair_is_seen_by_a_paired_network_beside_any_blurrier_plane():
+    fields = {"model.network": "paired", "objective": "separated_pair", "triplets": "focusing"}
+    configuration.validate(make(**fields))
+    for field, value, message in (
+        ("objective", "separated", "config.objective is 'separated', expected one of separated_pa"),
+        ("triplets", "spanning", "config.triplets is 'spanning', expected 'focusing'"),
+        ("whole_every", 2, "config.whole_every is 2, expected 1 but for triplets of"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            configuration.validate(make(**{**fields, field: value}))
 
 
 def test_examples_are_passed_through_whole_in_equal_groups():

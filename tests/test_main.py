@@ -79,7 +79,7 @@ def test_an_impossible_value_ends_in_one_line(command):
     assert failed.returncode == 1
     assert failed.stderr.splitlines() == [
         "error: config.objective is 'sharpness', expected one of baseline, indirect, direct,"
-        " extrapolated, separated, separated_blur"
+        " extrapolated, separated, separated_blur, separated_pair"
     ]
 
 

@@ -10,7 +10,7 @@ import pytest
 import scipy.ndimage
 
 import linlatent
-from linlatent import latent, losses, networks, separated
+from linlatent import latent, losses, networks, separated, windows
 from linlatent.data import Triplet
 from linlatent.evaluation.evaluate import predict
 from linlatent.training.recipe import Recipe
@@ -326,11 +326,11 @@ def test_what_is_evaluated_is_what_the_user_gets(network, params, random_network
 def test_the_local_mean_is_that_of_a_crop_and_smooth_over_a_frame():
     """Where the edge of a window shows, the network finds something to sharpen."""
     crop = jax.random.uniform(jax.random.key(0), (1, 32, 32, 1))
-    mean = separated.local_mean(crop, stride=8)
+    mean = windows.local_mean(crop, stride=8)
     np.testing.assert_allclose(mean, np.full((1, 16, 16, 1), crop.mean()), rtol=1e-5)
     frame = np.zeros((1, 160, 160, 1), np.float32)
     frame[:, 80:88, 80:88] = 1
-    (profile,) = separated.local_mean(jnp.asarray(frame), stride=8)[:, 42, :, 0]
+    (profile,) = windows.local_mean(jnp.asarray(frame), stride=8)[:, 42, :, 0]
     bends = np.abs(np.diff(profile, n=2)).max() / profile.max()
     assert bends < 0.05  # an eighth for a window of even weight
 

@@ -21,8 +21,7 @@ TABLE = (*midpoint_triplets(LEVELS), Triplet(0, 1, 8), Triplet(1, 7, 8))
 ALONE = (Triplet(0, 1, 2),)
 VARIANTS = [
     (objective, criterion)
-    for objective in losses.OBJECTIVES
-    if objective not in losses.SEPARATED
+    for objective in losses.objectives_of("paper")
     for criterion in ("l1", "mse")
 ]
 

@@ -200,7 +200,7 @@ def _beyond_the_paper(
         blurs = separated.BLURRIEST * (1 - alphas)
         further["deblurred, b alone"] = over_levels(deblur_single, in_axes=1)(xb)
         further["deblurred, b and its blur"] = over_levels(deblur_single, in_axes=(1, 0))(xb, blurs)
-        encode_between = functools.partial(inference.encode_between, params)
+        encode_between = functools.partial(inference.encode_between, params, xc=planes[:, -1])
         zb = over_levels(encode_between, in_axes=(1, None, 0))(xb, zc, alphas)
 
     def deblur(zb: latent.Latent, xb: jax.Array, alpha: jax.Array) -> jax.Array:

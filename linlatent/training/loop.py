@@ -16,7 +16,7 @@ from etils import epath
 from jax.sharding import Mesh, NamedSharding
 from ml_collections import ConfigDict
 
-from linlatent import checkpoints, devices, inference, losses, networks
+from linlatent import checkpoints, devices, inference, losses, networks, pair
 from linlatent import config as configuration
 from linlatent.data import (
     TRIPLETS,
@@ -250,7 +250,8 @@ def _borrowed(config: ConfigDict, recipe: Recipe) -> TrainState:
             f"config.init_from: {config.init_from} holds {other.config.num_models} networks,"
             f" config.num_models is {config.num_models}"
         )
-    if other.config.model.network != config.model.network:
+    to_be_paired = (other.config.model.network, config.model.network) == ("separated", "paired")
+    if other.config.model.network != config.model.network and not to_be_paired:
         raise ValueError(
             f"config.init_from: the network of {config.init_from} is"
             f" {other.config.model.network!r}, config.model.network is {config.model.network!r}"
@@ -261,10 +262,13 @@ def _borrowed(config: ConfigDict, recipe: Recipe) -> TrainState:
             f" {tuple(other.config.model.widths)}, config.model.widths is"
             f" {tuple(config.model.widths)}"
         )
-    states = [
-        state_of(inference.load(config.init_from, member=member).params, recipe.optimiser)
+    members = [
+        inference.load(config.init_from, member=member).params
         for member in range(config.num_models)
     ]
+    if to_be_paired:
+        members = [pair.added(member) for member in members]
+    states = [state_of(member, recipe.optimiser) for member in members]
     # From there to all devices, of other processes, too.
     return jax.device_get(stack_members(states))
 

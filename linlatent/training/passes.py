@@ -19,7 +19,13 @@ Apply = Callable[..., tuple[Any, Any]]
 
 
 def run(
-    variables: networks.Variables, batch: Batch, recipe: Recipe, *, encode: Apply, decode: Apply
+    variables: networks.Variables,
+    batch: Batch,
+    recipe: Recipe,
+    *,
+    encode: Apply,
+    encode_pair: Callable[..., separated.Latent],
+    decode: Apply,
 ) -> tuple[losses.Outputs, dict[str, Any]]:
     """Runs the passes that the objective needs.
 
@@ -30,11 +36,17 @@ def run(
       encode: From the variables and planes ``(P, B, H, W, 1)`` to their latents ``(P, B, ...)`` and
         the moments of the pass; of a separated network also from what is known of the planes' blur,
         ``(P, B)``.
-      decode: Its counterpart.
+      encode_pair: From the variables of a paired network and planes b, their blur, planes c and
+        theirs, all ``(P, B, ...)``, to the latents of b (`pair.encode`).
+      decode: The counterpart of both.
 
     Returns:
       The outputs, and for each half of the network the BatchNorm moments of its passes, stacked.
     """
+    if recipe.objective == "separated_pair":
+        return _of_pairs(
+            variables, batch, recipe, encode=encode, encode_pair=encode_pair, decode=decode
+        )
     of_the_paper = losses.OBJECTIVES[recipe.objective].keys() <= losses.OBJECTIVES["direct"].keys()
     passes = _of_the_paper if of_the_paper else _with_extrapolation
     return passes(variables, batch, recipe, encode=encode, decode=decode)
@@ -134,6 +146,37 @@ def _with_extrapolation(
             zb, _ = encode(variables, blurry, *(blurs[1] for blurs in known))
             outputs = _with_others(outputs, zb, sharp, alphas[0])
     return outputs, {"encoder": encoder_moments, "decoder": decoder_moments}
+
+
+def _of_pairs(
+    variables: networks.Variables,
+    batch: Batch,
+    recipe: Recipe,
+    *,
+    encode: Apply,
+    encode_pair: Callable[..., separated.Latent],
+    decode: Apply,
+) -> tuple[losses.Outputs, dict[str, Any]]:
+    """Planes b are encoded beside c, with the blur that is read off c, as they are in use."""
+    planes = jnp.moveaxis(batch["planes"], 1, 0)
+    first, middle, last = (jnp.array(column) for column in zip(*recipe.triplets, strict=True))
+    b, c = planes[middle], planes[last]
+    zc, moments = encode(variables, c)
+    blur = latent.interpolate(jnp.zeros_like(zc.blur), zc.blur, batch["alpha"].T)
+    zb = encode_pair(variables, b, blur, c, zc.blur)
+    decoded, decoder_moments = decode(variables, zb)
+    outputs = losses.Outputs(
+        endpoints=b,
+        reconstructions=decoded,
+        endpoint_weights=jnp.full(len(b), 1 / len(b)),
+        targets=planes[:0],
+        interpolated=planes[:0],
+        syntheses=planes[:0],
+        latents=planes[:0],
+        in_focus=planes[first],
+        focused=separated.in_focus(zb),
+    )
+    return outputs, {"encoder": moments, "decoder": decoder_moments}
 
 
 def _with_contents_and_blurs(

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import optax
 from jax.tree_util import DictKey
 
-from linlatent import losses, model, networks
+from linlatent import losses, model, networks, pair
 from linlatent.training import passes
 from linlatent.training.passes import Apply, Batch
 from linlatent.training.recipe import Recipe
@@ -75,6 +75,7 @@ def gradients_of(
             batch,
             recipe,
             encode=functools.partial(network.encode_in_training, joint=joint, dtype=dtype),
+            encode_pair=functools.partial(pair.encode_in_training, dtype=dtype),
             decode=functools.partial(network.decode_in_training, joint=joint, dtype=dtype),
         )
         metrics = {name: jnp.mean(term) for name, term in _terms(outputs, recipe).items()}
@@ -105,6 +106,7 @@ def validation_step(
         batch,
         recipe,
         encode=_without_moments(networks.encode),
+        encode_pair=_over_examples(pair.encode),
         decode=_without_moments(networks.decode),
     )
     sums = {name: jnp.sum(term * mask) for name, term in _terms(outputs, recipe).items()}
@@ -118,16 +120,21 @@ def _trained(path: Sequence[DictKey], leaf: jax.Array, *, part: tuple[str, ...])
 
 
 def _without_moments(apply: Callable[..., Any]) -> Apply:
-    """Maps a function of evaluation mode over examples; it has no moments to return.
+    """Maps a function of evaluation mode over examples; it has no moments to return."""
+    mapped = _over_examples(apply)
+    return lambda variables, *planes: (mapped(variables, *planes), None)
+
+
+def _over_examples(apply: Callable[..., Any]) -> Callable[..., Any]:
+    """Maps a function of the variables and of images ``(P, ...)`` to one of ``(P, B, ...)``.
 
     Mapped over planes, it would mix examples of several devices, which would then exchange them.
     """
 
-    def over_examples(variables: networks.Variables, *planes: Any) -> tuple[Any, None]:
-        applied = functools.partial(apply, variables)
-        return jax.vmap(applied, in_axes=1, out_axes=1)(*planes), None
+    def mapped(variables: networks.Variables, *planes: Any) -> Any:
+        return jax.vmap(functools.partial(apply, variables), in_axes=1, out_axes=1)(*planes)
 
-    return over_examples
+    return mapped
 
 
 def _terms(outputs: losses.Outputs, recipe: Recipe) -> dict[str, jax.Array]:

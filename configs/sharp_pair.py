@@ -1,0 +1,23 @@
+"""Third step of the recommended model: to see c beside b, while all else stays as it is.
+
+Command:  python main.py --config=configs/sharp_pair.py --config.init_from=MODEL --workdir=DIR
+
+MODEL is the workdir of a training of sharp_blur.py. Only the layers of `linlatent.pair` learn, from
+what the encoder knows. What the network makes of single images stays the same.
+"""
+
+import ml_collections
+
+from configs import sharp
+
+
+def get_config() -> ml_collections.ConfigDict:
+    """Planes b of all levels, beside c at the blurriest one or nearer."""
+    config = sharp.get_config()
+    config.model.network = "paired"
+    config.objective = "separated_pair"
+    config.triplets = "focusing"
+    config.whole_every = 1
+    config.learning_rate = 5e-4
+    config.num_steps = 6000
+    return config
