@@ -21,7 +21,11 @@ def test_a_network_comes_back_as_it_was_written(random_network, tmp_path, monkey
     assert step == 7
     assert read_config.to_dict() == trained.config.to_dict()
     assert jax.tree.structure(params) == jax.tree.structure(variables)
-    jax.tree.map(np.testing.assert_array_equal, params, variables)
+    halves = jax.tree.map(lambda leaf: np.asarray(leaf, np.float16), variables)
+    jax.tree.map(np.testing.assert_array_equal, params, halves)
+    assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {np.dtype("float32")}
+    with pytest.raises(FloatingPointError):
+        shipped.write("mine", {"params": np.full(1, 1e5, np.float32)}, 7)
 
 
 def test_an_unknown_name_is_told_the_known_ones():
