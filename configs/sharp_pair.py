@@ -19,5 +19,5 @@ def get_config() -> ml_collections.ConfigDict:
     config.triplets = "focusing"
     config.whole_every = 1
     config.learning_rate = 5e-4
-    config.num_steps = 6000
+    config.num_steps = 7000
     return config

@@ -45,9 +45,10 @@ def main(name: str, picture: str) -> None:
     for share in tqdm(SHARES, unit="light"):
         planes = {split: exposed(source, split, share) for split in ("validation", "test")}
         tuned, _ = baselines.tuned(planes["validation"], None)
+        made = jax.device_get(predict(params, planes["test"]))
         estimates = {
             **protocol.baseline_estimates(planes["test"], {key: tuned[key] for key in _SHOWN}),
-            **jax.device_get(predict(params, planes["test"]).further),
+            **{"deblurred": made.deblurred, **made.further},
         }
         for key, images_of_levels in estimates.items():
             rows.setdefault(key, []).append(psnr(images_of_levels, planes["test"]))

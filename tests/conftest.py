@@ -73,6 +73,24 @@ def random_network():
 
 
 @pytest.fixture(scope="session")
+def random_separated():
+    """Draws a tiny network in which nothing is zero, and all images are read to be out of focus."""
+    from linlatent import networks
+
+    def draw(network):
+        init = jax.jit(lambda key: networks.init(key, network=network, widths=(4, 4, 6, 8)))
+        rng = np.random.default_rng(0)
+        params = jax.tree.map(
+            lambda leaf: leaf + rng.normal(0, 0.1, leaf.shape).astype(np.float32),
+            init(jax.random.key(0)),
+        )
+        params["params"]["encoder"]["blur"]["estimates"]["bias"] += 1  # Half of the blurriest.
+        return params
+
+    return draw
+
+
+@pytest.fixture(scope="session")
 def tiny_config(tmp_path_factory):
     """Makes configurations of a tiny training on a folder; takes fields as ``{"data.x": value}``.
 

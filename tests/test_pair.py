@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import linlatent
+from configs import default
 from linlatent import inference, losses, networks, pair, separated
 from linlatent.data import Triplet
 from linlatent.evaluation.evaluate import predict
@@ -26,16 +27,8 @@ deblur = jax.jit(linlatent.deblur)
 
 
 @pytest.fixture(scope="module")
-def params():
-    """A random network in which nothing is zero, and all images are read to be out of focus."""
-    init = jax.jit(lambda key: networks.init(key, network="paired", widths=WIDTHS))
-    rng = np.random.default_rng(0)
-    params = jax.tree.map(
-        lambda leaf: leaf + rng.normal(0, 0.1, leaf.shape).astype(np.float32),
-        init(jax.random.key(0)),
-    )
-    params["params"]["encoder"]["blur"]["estimates"]["bias"] += 1  # Half of the blurriest.
-    return params
+def params(random_separated):
+    return random_separated("paired")
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +92,19 @@ def test_what_is_evaluated_is_what_the_user_gets(params):
         plain = encode_between(params, planes[:, 1 + index], zc, alpha)
         image = deblur(params, plain, zc, alpha, anchor=planes[:, 1 + index])
         assert jnp.abs(further[:, index] - image).max() > 1e-3
+
+
+def test_a_frame_is_deblurred_beside_c(params, planes):
+    counts = np.rint(1000 + 10000 * planes[:1, ..., 0]).astype(np.uint16)
+    config = default.get_config()
+    config.data.normalisation = "stack"
+    model = linlatent.Model(params, config, step=0)
+    sharp = linlatent.deblur_frame(model, counts[0, 1], blurrier=counts[0, 2], alpha=0.5)
+    x = counts.astype(np.float32)[..., None]
+    zb, zc = between(params, x, 0.5)
+    expected = deblur(params, zb, zc, 0.5, anchor=x[:, 1])[0, ..., 0]
+    assert np.ptp(sharp) > 1000
+    np.testing.assert_allclose(sharp, np.clip(expected, 0, 65535), atol=5)
 
 
 def test_it_is_trained_as_it_is_used_and_nothing_else_is(params, planes):

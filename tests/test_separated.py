@@ -23,16 +23,8 @@ encode, decode = jax.jit(linlatent.encode), jax.jit(linlatent.decode)
 
 
 @pytest.fixture(scope="module")
-def params():
-    """A random network in which nothing is zero, and all images are read to be out of focus."""
-    init = jax.jit(lambda key: networks.init(key, network="separated", widths=WIDTHS))
-    rng = np.random.default_rng(0)
-    params = jax.tree.map(
-        lambda leaf: leaf + rng.normal(0, 0.1, leaf.shape).astype(np.float32),
-        init(jax.random.key(0)),
-    )
-    params["params"]["encoder"]["blur"]["estimates"]["bias"] += 1  # Half of the blurriest.
-    return params
+def params(random_separated):
+    return random_separated("separated")
 
 
 @pytest.fixture(scope="module")
