@@ -12,12 +12,11 @@ from configs import sharp
 
 
 def get_config() -> ml_collections.ConfigDict:
-    """Planes b of all levels, beside c at the blurriest one or nearer."""
+    """Planes b of all levels, each beside the blurriest one of its stack."""
     config = sharp.get_config()
     config.model.network = "paired"
     config.objective = "separated_pair"
-    config.triplets = "focusing"
     config.whole_every = 1
     config.learning_rate = 5e-4
-    config.num_steps = 7000
+    config.num_steps = 6000
     return config

@@ -50,8 +50,7 @@ def default() -> ConfigDict:
 
     # Training. An example is a crop of one triplet, or with batching "stack" of all planes;
     # "ten-crop" (the published code) keeps the ten crops of a triplet of a slide in one batch.
-    # midpoint: all equidistant ones | dyadic (the published code) | spanning: from 0 to the last |
-    # focusing: from 0 to any
+    # midpoint: all equidistant ones | dyadic (the published code) | spanning: from 0 to the last
     config.triplets = "midpoint"
     config.batching = "triplet"
     config.batch_size = 40
@@ -199,8 +198,7 @@ def validate(config: ConfigDict) -> None:
     expected = f"one of {', '.join(objectives)} with config.model.network={network!r}"
     require(config, "objective", lambda objective: objective in objectives, expected)
     if network != "paper":
-        table = "focusing" if network == "paired" else "spanning"
-        require(config, "triplets", lambda t: t == table, f"{table!r} with this objective")
+        require(config, "triplets", lambda t: t == "spanning", "'spanning' with this objective")
         require(config, "model.widths", lambda widths: len(widths) >= 4, "at least four widths")
     if config.objective != "separated" or config.batching == "stack":
         require(config, "whole_every", lambda n: n == 1, "1 but for triplets of 'separated'")

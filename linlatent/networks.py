@@ -95,7 +95,7 @@ def encode_between(
         return encode(variables, xb)
     blur = latent.interpolate(jnp.zeros_like(zc.blur), zc.blur, alpha)
     if xc is not None and pair.sees(variables):
-        return pair.encode(variables, xb, blur, xc, zc.blur)
+        return pair.encode(variables, xb, blur, pair.blurriest(variables, xc, zc))
     return separated.encode(variables, xb, blur)._replace(blur=blur)
 
 

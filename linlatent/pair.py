@@ -2,8 +2,10 @@
 
 What b has lost to the zeros of its transfer function, c may still show (docs/ablation.md). So the
 layers that see the content of an image are there once more, in the part ``pair`` of the parameters,
-and see both planes, each weighed by its blur. All else stays as it was: the decoder, the reading of
+and see both planes, weighed by the blur of b. All else stays as it was: the decoder, the reading of
 blur, what the network makes of single images, and the latent space.
+
+A network learns to see the blurriest plane alone: other planes c are first blurred on to it.
 """
 
 from __future__ import annotations
@@ -15,28 +17,24 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from linlatent import model, separated, windows
+from linlatent import latent, model, separated, windows
 
 
 class Content(nn.Module):
-    """The content of images b ``(N, H, W, 1)`` that are seen beside c, which are blurrier.
+    """The content of images b ``(N, H, W, 1)`` that are seen beside blurry ones, xc.
 
-    The blurs of both are maps ``(N, H / 2, W / 2, 1)``.
+    The blur of b is a map, ``(N, H / 2, W / 2, 1)``, or of one pixel for all.
     """
 
     widths: Sequence[int]
     dtype: str = "float32"
 
     @nn.compact
-    def __call__(
-        self, xb: jax.Array, blur: jax.Array, xc: jax.Array, blur_of_c: jax.Array
-    ) -> jax.Array:
+    def __call__(self, xb: jax.Array, blur: jax.Array, xc: jax.Array) -> jax.Array:
         stride = 2 ** len(self.widths)
         image, mean = separated.to_phases(xb), windows.local_mean(xb, stride=stride)
-        contrast = separated.to_phases(xc) - windows.local_mean(xc, stride=stride)
-        of_b = separated.at_blur(image - mean, blur)
-        of_c = [separated.at_blur(contrast, blur_of_c), *separated.weighted(contrast, blur)]
-        seen = jnp.concatenate([of_b, *of_c], axis=-1)
+        blurry = separated.to_phases(xc) - windows.local_mean(xc, stride=stride)
+        seen = separated.at_blur(jnp.concatenate([image - mean, blurry], axis=-1), blur)
         return separated.content(image, mean, seen.astype(self.dtype), self.widths)
 
 
@@ -47,16 +45,13 @@ def init(key: jax.Array, widths: Sequence[int]) -> model.Variables:
 
 def added(variables: model.Variables) -> model.Variables:
     """Adds ``pair`` to the parameters of a separated network: its encoder, blind to c as yet."""
-    layers = {
-        name: layer for name, layer in variables["params"]["encoder"].items() if name != "blur"
-    }
-    widths = separated.widths_of(variables)
-    side = 2 ** len(widths)
-    image, blur = jnp.zeros((1, side, side, 1)), jnp.zeros((1, side // 2, side // 2, 1))
-    shapes = jax.eval_shape(Content(widths).init, jax.random.key(0), image, blur, image, blur)
+    encoder = variables["params"]["encoder"]
+    layers = {name: layer for name, layer in encoder.items() if name != "blur"}
+    # What the first layer sees is five weights of b's four phases; now c's phases follow b's.
     kernel = layers["phases"]["kernel"]
-    of_c = shapes["params"]["phases"]["kernel"].shape[2] - kernel.shape[2]
-    blind = jnp.pad(kernel, [(0, 0), (0, 0), (0, of_c), (0, 0)])
+    weights = kernel.reshape(*kernel.shape[:2], 5, 4, -1)
+    blind = jnp.concatenate([weights, jnp.zeros_like(weights)], axis=3)
+    blind = blind.reshape(*kernel.shape[:2], -1, kernel.shape[-1])
     return {"params": {**variables["params"], "pair": {**layers, "phases": {"kernel": blind}}}}
 
 
@@ -66,16 +61,16 @@ def sees(variables: model.Variables) -> bool:
 
 
 def encode(
-    variables: model.Variables, xb: jax.Array, blur: jax.Array, xc: jax.Array, blur_of_c: jax.Array
+    variables: model.Variables, xb: jax.Array, blur: jax.Array, xc: jax.Array
 ) -> separated.Latent:
-    """Encodes images b beside c.
+    """Encodes images b beside the blurriest ones of the same fields.
 
     Args:
       variables: A network that `sees` both.
       xb: The images, ``(N, H, W, 1)``.
-      blur: How far out of focus they are, a map ``(N, H / 2, W / 2, 1)`` as in a latent.
-      xc: Blurrier images of the same fields, in the same unit of intensity and of the same shape.
-      blur_of_c: Likewise, of c.
+      blur: How far out of focus they are: ``(N,)``, or a map ``(N, H / 2, W / 2, 1)``.
+      xc: Images of the same shape and unit of intensity, at a blur of `separated.BLURRIEST`
+        (`blurriest`).
 
     Returns:
       The latents of b, at the blur that was told.
@@ -86,22 +81,44 @@ def encode(
     model.check_images(xb, stride=2 ** len(separated.widths_of(variables)))
     if xb.shape != xc.shape:
         raise ValueError(f"images c must have the shape of b, {xb.shape}; got {xc.shape}")
-    return _encode(variables, (xb, blur, xc, blur_of_c), "float32")
+    return _encode(variables, xb, blur, xc, "float32")
 
 
 def encode_in_training(
-    variables: model.Variables, *planes: jax.Array, dtype: str = "float32"
+    variables: model.Variables,
+    xb: jax.Array,
+    blur: jax.Array,
+    xc: jax.Array,
+    *,
+    dtype: str = "float32",
 ) -> separated.Latent:
-    """Encodes planes as `encode` does; all arrays have another axis in front, ``(P, B, ...)``."""
-    batches = [each.reshape(-1, *each.shape[2:]) for each in planes]
-    z = _encode(variables, batches, dtype)
-    return jax.tree.map(lambda leaf: leaf.reshape(*planes[0].shape[:2], *leaf.shape[1:]), z)
+    """Encodes planes ``(P, B, H, W, 1)`` of blur ``(P, B)`` likewise, in one of `model.DTYPES`."""
+    b, blurs, c = (each.reshape(-1, *each.shape[2:]) for each in (xb, blur, xc))
+    z = _encode(variables, b, blurs, c, dtype)
+    return jax.tree.map(lambda leaf: leaf.reshape(*blur.shape, *leaf.shape[1:]), z)
+
+
+def blurriest(variables: model.Variables, xc: jax.Array, zc: separated.Latent) -> jax.Array:
+    """Blurs images c on to `separated.BLURRIEST`, by as much as z_c is nearer to focus.
+
+    What the network would change in its own picture of c is changed in c itself (`latent.anchor`).
+
+    Raises:
+      ValueError: If c are not the images of z_c.
+    """
+    further = zc._replace(blur=jnp.full_like(zc.blur, separated.BLURRIEST))
+    blurred, own = (separated.decode(variables, z) for z in (further, zc))
+    if xc.shape != own.shape:
+        raise ValueError(f"xc must be the images of z_c, of shape {own.shape}; got {xc.shape}")
+    return latent.anchor(xc, blurred, own)
 
 
 def _encode(
-    variables: model.Variables, planes: Sequence[jax.Array], dtype: str
+    variables: model.Variables, xb: jax.Array, blur: jax.Array, xc: jax.Array, dtype: str
 ) -> separated.Latent:
-    xb, blur, xc, blur_of_c = (each.astype(jnp.float32) for each in planes)
+    n, height, width, _ = xb.shape
+    blur = separated.as_map(blur, (n, height // 2, width // 2, 1))
     network = Content(separated.widths_of(variables), dtype)
-    content: Any = network.apply(model.half(variables, "pair"), xb, blur, xc, blur_of_c)
+    xb, xc = xb.astype(jnp.float32), xc.astype(jnp.float32)
+    content: Any = network.apply(model.half(variables, "pair"), xb, blur, xc)
     return separated.Latent(content, blur)

@@ -130,7 +130,7 @@ class Decoder(nn.Module):
     def __call__(self, z: Latent) -> jax.Array:
         sharp, features, mean = jnp.split(z.content, [4, 8], axis=-1)
         x = jnp.concatenate([sharp - mean, features / FEATURE_SCALE], axis=-1)
-        x = jnp.concatenate(weighted(x, z.blur), axis=-1)
+        x = jnp.concatenate(_weighted(x, z.blur), axis=-1)
         x = unet.Convolution(self.widths[0], name="latent")(x.astype(self.dtype))
         fine = []
         for i, width in enumerate(self.widths[1:], start=1):
@@ -191,7 +191,7 @@ def encode(
     """
     model.check_images(x, stride=2 ** len(widths_of(variables)))
     n, height, width, _ = x.shape
-    known = None if blur is None else _as_map(blur, (n, height // 2, width // 2, 1))
+    known = None if blur is None else as_map(blur, (n, height // 2, width // 2, 1))
     network = _encoder(variables)
     z = network.apply(model.half(variables, "encoder"), x.astype(jnp.float32), known)
     return cast(Latent, z)
@@ -254,7 +254,7 @@ def in_focus(z: Latent) -> jax.Array:
 
 def with_known(z: Latent, blur: jax.typing.ArrayLike) -> Latent:
     """The latent with what is known of its blur, as `encode` takes it, for what was read."""
-    known = _as_map(blur, z.blur.shape)
+    known = as_map(blur, z.blur.shape)
     return z._replace(blur=jnp.where(jnp.isnan(known), z.blur, known))
 
 
@@ -282,7 +282,7 @@ def _encoder(variables: model.Variables, dtype: str = "float32") -> Encoder:
     return Encoder(widths_of(variables), blur_widths, dtype)
 
 
-def _as_map(blur: jax.typing.ArrayLike, size: tuple[int, ...]) -> jax.Array:
+def as_map(blur: jax.typing.ArrayLike, size: tuple[int, ...]) -> jax.Array:
     """A scalar, one blur per image or a map as a map of a size."""
     blur = jnp.asarray(blur, jnp.float32)
     if blur.shape not in ((), size[:1], size):
@@ -304,10 +304,10 @@ def _over_planes(network: nn.Module, variables: model.Variables, half: str, *pla
 
 def at_blur(x: jax.Array, blur: jax.Array) -> jax.Array:
     """Channels ``(N, h, w, C)``, and what a blur ``(N, h, w, 1)`` weighs them by, 5 C in all."""
-    return jnp.concatenate([x, *weighted(x, blur)], axis=-1)
+    return jnp.concatenate([x, *_weighted(x, blur)], axis=-1)
 
 
-def weighted(x: jax.Array, blur: jax.Array) -> list[jax.Array]:
+def _weighted(x: jax.Array, blur: jax.Array) -> list[jax.Array]:
     """Four weights of x by its blur: nothing at 0, changing finely near it, coarsely far off.
 
     No plane is sharper than one in focus, so that a negative blur, extrapolated from errors, is 0.

@@ -100,12 +100,12 @@ def test_the_separated_network_and_its_objective_belong_together():
             configuration.validate(make(**{**SEPARATED, field: value}))
 
 
-def test_a_pair_is_seen_by_a_paired_network_beside_any_blurrier_plane():
-    fields = {"model.network": "paired", "objective": "separated_pair", "triplets": "focusing"}
+def test_a_pair_is_seen_by_a_paired_network():
+    fields = {"model.network": "paired", "objective": "separated_pair", "triplets": "spanning"}
     configuration.validate(make(**fields))
     for field, value, message in (
         ("objective", "separated", "config.objective is 'separated', expected one of separated_pa"),
-        ("triplets", "spanning", "config.triplets is 'spanning', expected 'focusing'"),
+        ("triplets", "midpoint", "config.triplets is 'midpoint', expected 'spanning'"),
         ("whole_every", 2, "config.whole_every is 2, expected 1 but for triplets of"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -57,21 +57,30 @@ def test_what_is_added_is_the_encoder_blind_to_c(params, planes):
     jax.tree.map(np.testing.assert_array_equal, added, plain)
 
 
-def test_it_sees_c_at_its_blur_and_b_at_what_alpha_says(params, planes):
+def test_it_is_told_the_blur_and_sees_c_as_the_blurriest_plane(params, planes):
     assert networks.of(params) is separated
     zb, zc = between(params, planes)
     np.testing.assert_allclose(zb.blur, (1 - ALPHA).reshape(-1, 1, 1, 1) * zc.blur, **close)
-    expected = encode_pair(params, planes[:, 1], zb.blur, planes[:, 2], zc.blur)
+    b, c = planes[:, 1], jax.jit(pair.blurriest)(params, planes[:, 2], zc)
+    expected = encode_pair(params, b, zb.blur, c)
     jax.tree.map(functools.partial(np.testing.assert_allclose, **close), zb, expected)
-    without = encode_between(params, planes[:, 1], zc, ALPHA)
     others = [
-        without,
-        encode_pair(params, planes[:, 1], zb.blur, planes[:, 0], zc.blur),
-        encode_pair(params, planes[:, 1], zb.blur, planes[:, 2], zc.blur / 2),
-        encode_pair(params, planes[:, 1], zb.blur / 2, planes[:, 2], zc.blur),
+        encode_between(params, b, zc, ALPHA),
+        encode_pair(params, b, zb.blur, planes[:, 0]),
+        encode_pair(params, b, zb.blur / 2, c),
     ]
     for other in others:
         assert jnp.abs(separated.in_focus(other) - separated.in_focus(zb)).max() > 1e-3
+
+
+def test_a_nearer_plane_is_blurred_on_to_the_blurriest(params, planes):
+    c, zc = planes[:, 2], linlatent.encode(params, planes[:, 2])
+    assert jnp.all(zc.blur < separated.BLURRIEST)
+    further = zc._replace(blur=jnp.full_like(zc.blur, separated.BLURRIEST))
+    blurred = jax.jit(pair.blurriest)
+    np.testing.assert_array_equal(blurred(params, c, further), c)
+    change = linlatent.decode(params, further) - linlatent.decode(params, zc)
+    np.testing.assert_allclose(blurred(params, c, zc), c + change, **close)
 
 
 def test_it_has_no_unit_of_intensity(params, planes):
@@ -107,11 +116,11 @@ def test_a_frame_is_deblurred_beside_c(params, planes):
     np.testing.assert_allclose(sharp, np.clip(expected, 0, 65535), atol=5)
 
 
-def test_it_is_trained_as_it_is_used_and_nothing_else_is(params, planes):
+def test_it_is_trained_with_its_blur_told_and_nothing_else_is(params, planes):
     batch = {"planes": planes, "alpha": ALPHA[:, None]}
     recipe = Recipe("separated_pair", "log", 1.0, 1e-3, triplets=(Triplet(0, 1, 2),))
     gradients, metrics, _ = jax.jit(functools.partial(gradients_of, recipe=recipe))(params, batch)
-    zb, _ = between(params, planes)
+    zb = encode_pair(params, planes[:, 1], 8 * (1 - ALPHA), planes[:, 2])
     log = losses.log_of_squared_error
     expected = {
         "focus": log(planes[None, :, 0], separated.in_focus(zb)[None]).mean(),
@@ -134,14 +143,14 @@ def test_it_goes_on_from_a_separated_network(params, tiny_config, tmp_path):
     before = {part: layers for part, layers in params["params"].items() if part != "pair"}
     model = linlatent.Model({"params": before}, tiny_config(fields), step=1)
     inference.save(model, tmp_path / "separated")
-    fields |= {"model.network": "paired", "objective": "separated_pair", "triplets": "focusing"}
+    fields |= {"model.network": "paired", "objective": "separated_pair"}
     train(tiny_config({**fields, "init_from": str(tmp_path / "separated")}), tmp_path / "paired")
     after = linlatent.load(tmp_path / "paired").params["params"]
     start = pair.added(model.params)["params"]["pair"]
     moved = jax.tree.map(lambda x, y: bool((x != y).any()), start, after.pop("pair"))
     assert all(jax.tree.leaves(moved))
     jax.tree.map(np.testing.assert_array_equal, after, before)
-    back = {"model.network": "separated", "objective": "separated", "triplets": "spanning"}
+    back = {"model.network": "separated", "objective": "separated"}
     config = tiny_config({**fields, **back, "init_from": str(tmp_path / "paired")})
     with pytest.raises(ValueError, match=r"is 'paired', config.model.network is 'separated'"):
         train(config, tmp_path / "single")
@@ -149,5 +158,9 @@ def test_it_goes_on_from_a_separated_network(params, tiny_config, tmp_path):
 
 def test_c_must_be_of_the_same_field(params, planes):
     zc = linlatent.encode(params, planes[:, 2])
-    with pytest.raises(ValueError, match=r"images c must have the shape of b, \(4, 32, 32, 1\);"):
+    with pytest.raises(
+        ValueError, match=r"xc must be the images of z_c, of shape \(4, 32, 32, 1\)"
+    ):
         linlatent.encode_between(params, planes[:, 1], zc, 0.5, xc=planes[:2, 2])
+    with pytest.raises(ValueError, match=r"images c must have the shape of b, \(2, 32, 32, 1\);"):
+        pair.encode(params, planes[:2, 1], zc.blur[:2], planes[:, 2])

@@ -8,7 +8,6 @@ from linlatent.data.stack import (
     Triplet,
     checked_stack,
     dyadic_triplets,
-    focusing_triplets,
     midpoint_triplets,
 )
 
@@ -28,16 +27,6 @@ def test_midpoint_triplets_are_all_and_only_those(num_levels, count):
     assert len(triplets) == count
     assert set(triplets) == expected
     assert {triplet.alpha for triplet in triplets} == {0.5}
-
-
-def test_focusing_triplets_end_in_focus_from_each_level_alike():
-    assert focusing_triplets(3) == (Triplet(0, 1, 2),) * 5
-    triplets = focusing_triplets(9)
-    assert {each.a for each in triplets} == {0}
-    assert [[each.c for each in triplets if each.b == b] for b in range(1, 8)] == [
-        *([8, 8, 7, 5, 3], [8, 8, 7, 5, 4], [8, 8, 7, 6, 5], [8, 8, 7, 6, 5]),
-        *([8, 8, 8, 7, 6], [8, 8, 8, 7, 7], [8, 8, 8, 8, 8]),
-    ]
 
 
 def test_the_dyadic_triplets_are_those_of_the_published_code():

@@ -108,28 +108,6 @@ def spanning_triplets(num_levels: int) -> tuple[Triplet, ...]:
     return tuple(Triplet(0, b, num_levels - 1) for b in range(1, num_levels - 1))
 
 
-def focusing_triplets(num_levels: int) -> tuple[Triplet, ...]:
-    """Triplets from every interior level to the sharpest one, with a blurrier one at any distance.
-
-    Args:
-      num_levels: Number of blur levels of a stack, at least 3.
-
-    Returns:
-      Five for each b: twice with the blurriest level as c, and with those a quarter, a half and
-      three quarters of the way from there to b. Near b, levels repeat.
-
-    Raises:
-      ValueError: If there are fewer than three levels.
-    """
-    _check_triplets_fit(num_levels)
-    last = num_levels - 1
-    return tuple(
-        Triplet(0, b, last - quarters * (last - b) // 4)
-        for b in range(1, last)
-        for quarters in (0, 0, 1, 2, 3)
-    )
-
-
 def _check_triplets_fit(num_levels: int) -> None:
     if num_levels < 3:
         raise ValueError(f"a triplet needs at least 3 blur levels, got {num_levels}")
@@ -139,7 +117,6 @@ TRIPLETS = {
     "midpoint": midpoint_triplets,
     "dyadic": dyadic_triplets,
     "spanning": spanning_triplets,
-    "focusing": focusing_triplets,
 }
 """The tables of triplets, as functions of the number of blur levels."""
 

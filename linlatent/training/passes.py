@@ -36,17 +36,15 @@ def run(
       encode: From the variables and planes ``(P, B, H, W, 1)`` to their latents ``(P, B, ...)`` and
         the moments of the pass; of a separated network also from what is known of the planes' blur,
         ``(P, B)``.
-      encode_pair: From the variables of a paired network and planes b, their blur, planes c and
-        theirs, all ``(P, B, ...)``, to the latents of b (`pair.encode`).
+      encode_pair: From the variables of a paired network and planes b, their blur, ``(P, B)``, and
+        the blurriest planes c to the latents of b (`pair.encode`).
       decode: The counterpart of both.
 
     Returns:
       The outputs, and for each half of the network the BatchNorm moments of its passes, stacked.
     """
     if recipe.objective == "separated_pair":
-        return _of_pairs(
-            variables, batch, recipe, encode=encode, encode_pair=encode_pair, decode=decode
-        )
+        return _of_pairs(variables, batch, recipe, encode_pair=encode_pair, decode=decode)
     of_the_paper = losses.OBJECTIVES[recipe.objective].keys() <= losses.OBJECTIVES["direct"].keys()
     passes = _of_the_paper if of_the_paper else _with_extrapolation
     return passes(variables, batch, recipe, encode=encode, decode=decode)
@@ -153,18 +151,15 @@ def _of_pairs(
     batch: Batch,
     recipe: Recipe,
     *,
-    encode: Apply,
     encode_pair: Callable[..., separated.Latent],
     decode: Apply,
 ) -> tuple[losses.Outputs, dict[str, Any]]:
-    """Planes b are encoded beside c, with the blur that is read off c, as they are in use."""
+    """Planes b are encoded beside c, and told their blur: c is the blurriest plane."""
     planes = jnp.moveaxis(batch["planes"], 1, 0)
     first, middle, last = (jnp.array(column) for column in zip(*recipe.triplets, strict=True))
-    b, c = planes[middle], planes[last]
-    zc, moments = encode(variables, c)
-    blur = latent.interpolate(jnp.zeros_like(zc.blur), zc.blur, batch["alpha"].T)
-    zb = encode_pair(variables, b, blur, c, zc.blur)
-    decoded, decoder_moments = decode(variables, zb)
+    b, blurs = planes[middle], separated.BLURRIEST * (1 - batch["alpha"].T)
+    zb = encode_pair(variables, b, blurs, planes[last])
+    decoded, moments = decode(variables, zb)
     outputs = losses.Outputs(
         endpoints=b,
         reconstructions=decoded,
@@ -176,7 +171,7 @@ def _of_pairs(
         in_focus=planes[first],
         focused=separated.in_focus(zb),
     )
-    return outputs, {"encoder": moments, "decoder": decoder_moments}
+    return outputs, {"encoder": {}, "decoder": moments}
 
 
 def _with_contents_and_blurs(
