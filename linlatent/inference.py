@@ -9,6 +9,7 @@ the sharper endpoint a: ``alpha = (c - b) / (c - a)`` in blur levels.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 import jax
@@ -158,6 +159,7 @@ def deblur_frame(
     blur: float | None = None,
     blurrier: np.ndarray | None = None,
     alpha: float | None = None,
+    thorough: bool = False,
 ) -> np.ndarray:
     """Removes blur from a whole frame as the camera counted it.
 
@@ -170,6 +172,8 @@ def deblur_frame(
         in focus, 8 like the blurriest planes of the training.
       blurrier: A blurrier frame of the same field, of the same shape and type.
       alpha: As in `deblur`, with a in focus; with a blurrier frame only, and needed with it.
+      thorough: Whether to take the mean of what the network makes of the frame in all eight
+        orientations (Timofte et al., CVPR 2016): sharper, in eight times the time.
 
     Returns:
       The sharper frame, of the same shape and type; what does not fit into the type is clipped.
@@ -196,15 +200,29 @@ def deblur_frame(
     stride = 2 ** len(networks.of(model.params).widths_of(model.params))
     margins = [(0, -n % stride) for n in frame.shape]
     x = np.pad(x, [(0, 0), *margins], mode="symmetric")[..., None]
-    if alpha is None:
-        sharper = jax.jit(deblur_single)(model.params, x, blur)
-    else:
+    if alpha is not None:
         latent.check_alpha(alpha)
-        sharper = jax.jit(_deblur_anchored)(model.params, x[:1], x[1:], alpha)
-    y = np.asarray(sharper)[..., : frame.shape[0], : frame.shape[1], 0]
+
+    def sharpen(x: np.ndarray) -> np.ndarray:
+        if alpha is None:
+            return np.asarray(jax.jit(deblur_single)(model.params, x, blur))
+        return np.asarray(jax.jit(_deblur_anchored)(model.params, x[:1], x[1:], alpha))
+
+    sharper = _over_orientations(sharpen, x) if thorough else sharpen(x)
+    y = sharper[..., : frame.shape[0], : frame.shape[1], 0]
     limits = np.iinfo(frame.dtype)
     counts = np.rint(images.denormalise(y, low[:1], high[:1])[0])
     return np.clip(counts, limits.min, limits.max).astype(frame.dtype)
+
+
+def _over_orientations(sharpen: Callable[[np.ndarray], np.ndarray], x: np.ndarray) -> np.ndarray:
+    """The mean of what becomes of images ``(N, H, W, 1)`` in the eight orientations of a square."""
+    made = []
+    for quarters in range(4):
+        for way in (1, -1):
+            turned = np.rot90(x[:, :, ::way], quarters, axes=(1, 2))
+            made.append(np.rot90(sharpen(turned), -quarters, axes=(1, 2))[:, :, ::way])
+    return np.mean(made, axis=0)
 
 
 def _deblur_anchored(

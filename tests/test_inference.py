@@ -1,5 +1,6 @@
 """The public functions on a trained workdir: as pure functions of one pytree."""
 
+import functools
 import json
 
 import jax
@@ -104,6 +105,20 @@ def test_a_whole_frame_keeps_its_size_its_type_and_its_unit():
     blurrier = np.roll(frame, 1).astype(np.uint8)
     both = linlatent.deblur_frame(model, frame.astype(np.uint8), blurrier=blurrier, alpha=1.0)
     np.testing.assert_array_equal(both, frame)
+
+
+def test_thorough_deblurring_is_the_same_in_any_orientation():
+    model = linlatent.load("w1-sharp")
+    frame = np.random.default_rng(0).integers(1000, 60000, (32, 64)).astype(np.uint16)
+    once, mirrored = (linlatent.deblur_frame(model, x) for x in (frame, frame[:, ::-1]))
+    assert np.abs(mirrored[:, ::-1] - once.astype(float)).max() > 100
+    thorough = functools.partial(linlatent.deblur_frame, model, thorough=True)
+    mean = thorough(frame).astype(float)
+    assert np.abs(mean - once).max() > 100
+    np.testing.assert_allclose(thorough(frame[:, ::-1])[:, ::-1], mean, atol=1)
+    np.testing.assert_allclose(thorough(frame.T).T, mean, atol=1)
+    blurrier = frame.T.reshape(32, 64)
+    np.testing.assert_array_equal(thorough(frame, blurrier=blurrier, alpha=1.0), frame)
 
 
 @pytest.mark.parametrize(
