@@ -75,7 +75,7 @@ def encode_between(
     """Encodes images between a plane in focus and c, to be deblurred with z_c (`inference.deblur`).
 
     A separated network is told their blur, which is Eq. 1 of that of c and none, and a paired one
-    sees c itself beside them; others do not look at c.
+    sees c itself beside them, where c is about the blurriest there is; others do not look at c.
 
     Args:
       variables: The network.
@@ -94,9 +94,10 @@ def encode_between(
     if of(variables) is not separated:
         return encode(variables, xb)
     blur = latent.interpolate(jnp.zeros_like(zc.blur), zc.blur, alpha)
-    if xc is not None and pair.sees(variables):
-        return pair.encode(variables, xb, blur, pair.blurriest(variables, xc, zc))
-    return separated.encode(variables, xb, blur)._replace(blur=blur)
+    alone = separated.encode(variables, xb, blur)._replace(blur=blur)
+    if xc is None or not pair.sees(variables):
+        return alone
+    return pair.mixed(alone, pair.encode(variables, xb, blur, xc), zc)
 
 
 def decode(variables: Variables, z: latent.Latent) -> jax.Array:

@@ -5,7 +5,8 @@ layers that see the content of an image are there once more, in the part ``pair`
 and see both planes, weighed by the blur of b. All else stays as it was: the decoder, the reading of
 blur, what the network makes of single images, and the latent space.
 
-A network learns to see the blurriest plane alone: other planes c are first blurred on to it.
+Beside b it learns to see the blurriest plane. The nearer to focus another plane c is, the less of
+what is seen beside it counts (`mixed`).
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from linlatent import latent, model, separated, windows
+from linlatent import model, separated, windows
+
+_TOO_NEAR = 6.0
+"""Blur of c up to which b is seen better by itself: in training all c are at the blurriest."""
 
 
 class Content(nn.Module):
@@ -69,8 +73,7 @@ def encode(
       variables: A network that `sees` both.
       xb: The images, ``(N, H, W, 1)``.
       blur: How far out of focus they are: ``(N,)``, or a map ``(N, H / 2, W / 2, 1)``.
-      xc: Images of the same shape and unit of intensity, at a blur of `separated.BLURRIEST`
-        (`blurriest`).
+      xc: Images of the same shape and unit of intensity, at a blur of `separated.BLURRIEST`.
 
     Returns:
       The latents of b, at the blur that was told.
@@ -98,19 +101,18 @@ def encode_in_training(
     return jax.tree.map(lambda leaf: leaf.reshape(*blur.shape, *leaf.shape[1:]), z)
 
 
-def blurriest(variables: model.Variables, xc: jax.Array, zc: separated.Latent) -> jax.Array:
-    """Blurs images c on to `separated.BLURRIEST`, by as much as z_c is nearer to focus.
+def mixed(
+    alone: separated.Latent, beside: separated.Latent, zc: separated.Latent
+) -> separated.Latent:
+    """Takes the content of b from where it is seen best: beside c where c is blurry enough.
 
-    What the network would change in its own picture of c is changed in c itself (`latent.anchor`).
-
-    Raises:
-      ValueError: If c are not the images of z_c.
+    Args:
+      alone: z_b as the encoder sees it by itself.
+      beside: z_b as it is seen beside c.
+      zc: z_c. At the blurriest all is taken from beside it, at `_TOO_NEAR` or less nothing.
     """
-    further = zc._replace(blur=jnp.full_like(zc.blur, separated.BLURRIEST))
-    blurred, own = (separated.decode(variables, z) for z in (further, zc))
-    if xc.shape != own.shape:
-        raise ValueError(f"xc must be the images of z_c, of shape {own.shape}; got {xc.shape}")
-    return latent.anchor(xc, blurred, own)
+    share = jnp.clip((zc.blur - _TOO_NEAR) / (separated.BLURRIEST - _TOO_NEAR), 0, 1)
+    return alone._replace(content=alone.content + share * (beside.content - alone.content))
 
 
 def _encode(
