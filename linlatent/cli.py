@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
-from linlatent import images, inference, losses, shipped, torch_weights
+from linlatent import devices, images, inference, losses, shipped, torch_weights
 
 
 class Command(NamedTuple):
@@ -147,6 +147,7 @@ def _deblur(
         alpha=alpha,
         thorough=thorough,
     )
+    devices.keep_compiled()
     progress = tqdm(frames, desc="deblur", unit="image", disable=None if several else True)
     for frame, target in zip(progress, targets, strict=True):
         images.write_image(target, deblur(images.read_image(frame)))

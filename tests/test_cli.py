@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import linlatent
-from linlatent import cli, images, shipped, torch_weights
+from linlatent import cli, devices, images, shipped, torch_weights
 
 
 def failure_of(*arguments):
@@ -53,7 +53,9 @@ def test_wrong_usage_is_explained(capsys, arguments, message):
     assert message in capsys.readouterr().err
 
 
-def test_an_image_is_deblurred_alone_or_with_a_blurrier_one(tmp_path, capsys):
+def test_an_image_is_deblurred_alone_or_with_a_blurrier_one(tmp_path, capsys, monkeypatch):
+    kept = []
+    monkeypatch.setattr(devices, "keep_compiled", lambda: kept.append(True))
     rng = np.random.default_rng(0)
     b, c, out, both = (str(tmp_path / name) for name in ("b.tif", "c.png", "out.tif", "both.png"))
     frames = [(100 + 500 * rng.random((40, 70))).astype(np.uint16) for _ in range(2)]
@@ -61,6 +63,7 @@ def test_an_image_is_deblurred_alone_or_with_a_blurrier_one(tmp_path, capsys):
         images.write_image(path, frame)
     cli.main(["deblur", "w1-sharp", b, "--out", out])
     assert capsys.readouterr().out == f"{out}: {b}, deblurred\n"
+    assert kept == [True]
     model = linlatent.load("w1-sharp")
     np.testing.assert_array_equal(images.read_image(out), linlatent.deblur_frame(model, frames[0]))
     told = str(tmp_path / "told.tif")
