@@ -171,7 +171,7 @@ OBJECTIVES: Mapping[str, Mapping[str, float]] = {
 }
 """The terms of each objective and their weights in the loss. The first three are the paper's."""
 
-BEYOND_THE_PAPER: Mapping[str, tuple[str, ...]] = {
+_BEYOND_THE_PAPER: Mapping[str, tuple[str, ...]] = {
     "separated": ("separated", "separated_blur"),
     "paired": ("separated_pair",),
 }
@@ -186,9 +186,9 @@ TRAINED_PART: Mapping[str, tuple[str, ...]] = {
 
 def objectives_of(network: str) -> tuple[str, ...]:
     """The objectives that a network of `networks.NETWORKS` can be trained with."""
-    others = {name for names in BEYOND_THE_PAPER.values() for name in names}
+    others = {name for names in _BEYOND_THE_PAPER.values() for name in names}
     papers = tuple(name for name in OBJECTIVES if name not in others)
-    return BEYOND_THE_PAPER.get(network, papers)
+    return _BEYOND_THE_PAPER.get(network, papers)
 
 
 def objective_terms(

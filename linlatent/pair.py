@@ -84,7 +84,12 @@ def encode(
     model.check_images(xb, stride=2 ** len(separated.widths_of(variables)))
     if xb.shape != xc.shape:
         raise ValueError(f"images c must have the shape of b, {xb.shape}; got {xc.shape}")
-    return _encode(variables, xb, blur, xc, "float32")
+    n, height, width, _ = xb.shape
+    blur = separated.as_map(blur, (n, height // 2, width // 2, 1))
+    xb, xc = xb.astype(jnp.float32), xc.astype(jnp.float32)
+    network = Content(separated.widths_of(variables))
+    content: Any = network.apply(model.half(variables, "pair"), xb, blur, xc)
+    return separated.Latent(content, blur)
 
 
 def encode_in_training(
@@ -94,11 +99,17 @@ def encode_in_training(
     xc: jax.Array,
     *,
     dtype: str = "float32",
-) -> separated.Latent:
-    """Encodes planes ``(P, B, H, W, 1)`` of blur ``(P, B)`` likewise, in one of `model.DTYPES`."""
-    b, blurs, c = (each.reshape(-1, *each.shape[2:]) for each in (xb, blur, xc))
-    z = _encode(variables, b, blurs, c, dtype)
-    return jax.tree.map(lambda leaf: leaf.reshape(*blur.shape, *leaf.shape[1:]), z)
+) -> tuple[separated.Latent, dict[str, Any]]:
+    """Encodes planes ``(P, B, H, W, 1)`` of blur ``(P, B)`` likewise, in one of `model.DTYPES`.
+
+    Returns:
+      The latents, leaves ``(P, B, ...)`` float32, and no moments.
+    """
+    blur = blur[..., None, None, None]
+    xb, xc = xb.astype(jnp.float32), xc.astype(jnp.float32)
+    network = Content(separated.widths_of(variables), dtype)
+    content = separated.over_planes(network, variables, "pair", xb, blur, xc)
+    return separated.Latent(content, jnp.broadcast_to(blur, (*content.shape[:-1], 1))), {}
 
 
 def mixed(
@@ -113,14 +124,3 @@ def mixed(
     """
     share = jnp.clip((zc.blur - _TOO_NEAR) / (separated.BLURRIEST - _TOO_NEAR), 0, 1)
     return alone._replace(content=alone.content + share * (beside.content - alone.content))
-
-
-def _encode(
-    variables: model.Variables, xb: jax.Array, blur: jax.Array, xc: jax.Array, dtype: str
-) -> separated.Latent:
-    n, height, width, _ = xb.shape
-    blur = separated.as_map(blur, (n, height // 2, width // 2, 1))
-    network = Content(separated.widths_of(variables), dtype)
-    xb, xc = xb.astype(jnp.float32), xc.astype(jnp.float32)
-    content: Any = network.apply(model.half(variables, "pair"), xb, blur, xc)
-    return separated.Latent(content, blur)

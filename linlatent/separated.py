@@ -233,7 +233,7 @@ def encode_in_training(
     del joint
     network = _encoder(variables, dtype)
     known = () if blur is None else (blur[..., None, None, None],)
-    return _over_planes(network, variables, "encoder", x.astype(jnp.float32), *known), {}
+    return over_planes(network, variables, "encoder", x.astype(jnp.float32), *known), {}
 
 
 def decode_in_training(
@@ -242,7 +242,7 @@ def decode_in_training(
     """Decodes latents with leaves ``(P, B, ...)`` to planes ``(P, B, H, W, 1)``, likewise."""
     del joint
     network = Decoder(widths_of(variables)[:3], dtype)
-    return _over_planes(network, variables, "decoder", z), {}
+    return over_planes(network, variables, "decoder", z), {}
 
 
 def in_focus(z: Latent) -> jax.Array:
@@ -293,7 +293,8 @@ def as_map(blur: jax.typing.ArrayLike, size: tuple[int, ...]) -> jax.Array:
     return blur if blur.shape == size else jnp.broadcast_to(blur.reshape(-1, 1, 1, 1), size)
 
 
-def _over_planes(network: nn.Module, variables: model.Variables, half: str, *planes: Any) -> Any:
+def over_planes(network: nn.Module, variables: model.Variables, half: str, *planes: Any) -> Any:
+    """Applies a part of the network to arrays ``(P, B, ...)`` as to one batch."""
     batches = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), planes)
     first = jax.tree.leaves(planes)[0].shape[:2]
     return jax.tree.map(

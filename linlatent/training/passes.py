@@ -24,7 +24,7 @@ def run(
     recipe: Recipe,
     *,
     encode: Apply,
-    encode_pair: Callable[..., separated.Latent],
+    encode_pair: Apply,
     decode: Apply,
 ) -> tuple[losses.Outputs, dict[str, Any]]:
     """Runs the passes that the objective needs.
@@ -37,7 +37,7 @@ def run(
         the moments of the pass; of a separated network also from what is known of the planes' blur,
         ``(P, B)``.
       encode_pair: From the variables of a paired network and planes b, their blur, ``(P, B)``, and
-        the blurriest planes c to the latents of b (`pair.encode`).
+        the blurriest planes c to the latents of b (`pair.encode`) and no moments.
       decode: The counterpart of both.
 
     Returns:
@@ -151,15 +151,15 @@ def _of_pairs(
     batch: Batch,
     recipe: Recipe,
     *,
-    encode_pair: Callable[..., separated.Latent],
+    encode_pair: Apply,
     decode: Apply,
 ) -> tuple[losses.Outputs, dict[str, Any]]:
     """Planes b are encoded beside c, and told their blur: c is the blurriest plane."""
     planes = jnp.moveaxis(batch["planes"], 1, 0)
     first, middle, last = (jnp.array(column) for column in zip(*recipe.triplets, strict=True))
     b, blurs = planes[middle], separated.BLURRIEST * (1 - batch["alpha"].T)
-    zb = encode_pair(variables, b, blurs, planes[last])
-    decoded, moments = decode(variables, zb)
+    zb, encoder_moments = encode_pair(variables, b, blurs, planes[last])
+    decoded, decoder_moments = decode(variables, zb)
     outputs = losses.Outputs(
         endpoints=b,
         reconstructions=decoded,
@@ -171,7 +171,7 @@ def _of_pairs(
         in_focus=planes[first],
         focused=separated.in_focus(zb),
     )
-    return outputs, {"encoder": {}, "decoder": moments}
+    return outputs, {"encoder": encoder_moments, "decoder": decoder_moments}
 
 
 def _with_contents_and_blurs(

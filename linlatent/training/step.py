@@ -106,7 +106,7 @@ def validation_step(
         batch,
         recipe,
         encode=_without_moments(networks.encode),
-        encode_pair=_over_examples(pair.encode),
+        encode_pair=_without_moments(pair.encode),
         decode=_without_moments(networks.decode),
     )
     sums = {name: jnp.sum(term * mask) for name, term in _terms(outputs, recipe).items()}
@@ -120,21 +120,16 @@ def _trained(path: Sequence[DictKey], leaf: jax.Array, *, part: tuple[str, ...])
 
 
 def _without_moments(apply: Callable[..., Any]) -> Apply:
-    """Maps a function of evaluation mode over examples; it has no moments to return."""
-    mapped = _over_examples(apply)
-    return lambda variables, *planes: (mapped(variables, *planes), None)
-
-
-def _over_examples(apply: Callable[..., Any]) -> Callable[..., Any]:
-    """Maps a function of the variables and of images ``(P, ...)`` to one of ``(P, B, ...)``.
+    """Maps a function of evaluation mode over examples; it has no moments to return.
 
     Mapped over planes, it would mix examples of several devices, which would then exchange them.
     """
 
-    def mapped(variables: networks.Variables, *planes: Any) -> Any:
-        return jax.vmap(functools.partial(apply, variables), in_axes=1, out_axes=1)(*planes)
+    def over_examples(variables: networks.Variables, *planes: Any) -> tuple[Any, None]:
+        applied = functools.partial(apply, variables)
+        return jax.vmap(applied, in_axes=1, out_axes=1)(*planes), None
 
-    return mapped
+    return over_examples
 
 
 def _terms(outputs: losses.Outputs, recipe: Recipe) -> dict[str, jax.Array]:
