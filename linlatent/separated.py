@@ -247,9 +247,7 @@ def decode_in_training(
 
 def in_focus(z: Latent) -> jax.Array:
     """The image in focus, ``(..., H, W, 1)``: what `decode` makes of the content at a blur of 0."""
-    phases = z.content[..., :4]
-    images = from_phases(phases.reshape(-1, *phases.shape[-3:]))
-    return images.reshape(*phases.shape[:-3], *images.shape[1:])
+    return from_phases(z.content[..., :4])
 
 
 def with_known(z: Latent, blur: jax.typing.ArrayLike) -> Latent:
@@ -294,11 +292,16 @@ def as_map(blur: jax.typing.ArrayLike, size: tuple[int, ...]) -> jax.Array:
 
 
 def over_planes(network: nn.Module, variables: model.Variables, half: str, *planes: Any) -> Any:
-    """Applies a part of the network to arrays ``(P, B, ...)`` as to one batch."""
-    batches = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), planes)
-    first = jax.tree.leaves(planes)[0].shape[:2]
+    """Applies a part of the network to arrays ``(P, B, ...)`` as to one batch.
+
+    Examples lead in it, not planes: so those of one device stay together, and on it.
+    """
+    count = jax.tree.leaves(planes)[0].shape[0]
+    batches = jax.tree.map(
+        lambda leaf: jnp.swapaxes(leaf, 0, 1).reshape(-1, *leaf.shape[2:]), planes
+    )
     return jax.tree.map(
-        lambda leaf: leaf.reshape(*first, *leaf.shape[1:]),
+        lambda leaf: jnp.swapaxes(leaf.reshape(-1, count, *leaf.shape[1:]), 0, 1),
         network.apply(model.half(variables, half), *batches),
     )
 
@@ -327,10 +330,10 @@ def to_phases(x: jax.Array) -> jax.Array:
 
 
 def from_phases(x: jax.Array) -> jax.Array:
-    """The inverse of `to_phases`."""
-    n, height, width, channels = x.shape
-    pixels = x.reshape(n, height, width, 2, 2, channels // 4).transpose(0, 1, 3, 2, 4, 5)
-    return pixels.reshape(n, 2 * height, 2 * width, channels // 4)
+    """The inverse of `to_phases`, of any leading axes: from ``(..., h, w, 4 C)``."""
+    *leading, height, width, channels = x.shape
+    pixels = x.reshape(*leading, height, width, 2, 2, channels // 4).swapaxes(-4, -3)
+    return pixels.reshape(*leading, 2 * height, 2 * width, channels // 4)
 
 
 def _check_latent(z: Any) -> None:

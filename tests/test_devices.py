@@ -19,6 +19,7 @@ from jax.sharding import AxisType, PartitionSpec
 
 from linlatent import devices, inference
 from linlatent.data import Triplet, midpoint_triplets
+from linlatent.data.stack import spanning_triplets
 from linlatent.training import loop, train
 from linlatent.training.recorder import Recorder, Schedule
 from linlatent.training.state import create_state
@@ -46,9 +47,9 @@ def batch_on(mesh, recipe):
     return devices.assemble({"planes": images, "alpha": alpha}, mesh)
 
 
-def step_on(mesh, recipe, *, sharded=False):
+def step_on(mesh, recipe, *, sharded=False, network="paper", widths=WIDTHS):
     """The state and the metrics after a step, and the program that made it."""
-    state = create_state(0, WIDTHS, recipe.optimiser)
+    state = create_state(0, widths, recipe.optimiser, network=network)
     state = jax.device_put(state, devices.state_shardings(state, mesh, sharded=sharded))
     batch = batch_on(mesh, recipe)
     program = loop.compiled_step(recipe, state, mesh).lower(state, batch).compile()
@@ -61,8 +62,8 @@ def assert_same_step(actual, expected):
         np.testing.assert_allclose(actual[1][name], expected[1][name], rtol=1e-5)
     jax.tree.map(
         lambda a, e: np.testing.assert_allclose(a, e, rtol=1e-5, atol=1e-5 * np.abs(e).max()),
-        (actual[0].variables["batch_stats"], actual[0].optimiser[0].mu),
-        (expected[0].variables["batch_stats"], expected[0].optimiser[0].mu),
+        (actual[0].variables.get("batch_stats"), actual[0].optimiser[0].mu),
+        (expected[0].variables.get("batch_stats"), expected[0].optimiser[0].mu),
     )
 
 
@@ -116,6 +117,30 @@ def test_a_validation_exchanges_sums_only(recipe, together):
     kinds, numbers = collectives(program.compile().as_text())
     assert set(kinds) == {"all-reduce"}
     assert numbers <= len(together[1]) + 1
+
+
+@pytest.mark.parametrize(
+    ("network", "objective", "batching"),
+    [
+        ("separated", "separated", {**BATCHINGS["triplet"], "whole_every": 2}),
+        ("separated", "separated_blur", {"triplets": spanning_triplets(LEVELS)}),
+        ("paired", "separated_pair", BATCHINGS["triplet"]),
+    ],
+)
+def test_networks_without_moments_exchange_gradients_only(network, objective, batching):
+    recipe = Recipe(objective, "log", 1.0, 1e-3, **batching)
+    four, one = (
+        step_on(mesh_of(count), recipe, network=network, widths=(4, 4, 6, 8)) for count in (4, 1)
+    )
+    assert_same_step(four, one)
+    kinds, numbers = collectives(four[2])
+    assert set(kinds) == {"all-reduce"}
+    encoder, all_parameters = (
+        sum(leaf.size for leaf in jax.tree.leaves(tree))
+        for tree in (four[0].variables["params"]["encoder"], four[0].variables)
+    )
+    passes = 2 if recipe.whole_every > 1 else 1  # A CPU adds their gradients after the exchange.
+    assert numbers <= all_parameters + (passes - 1) * encoder + len(four[1])
 
 
 def test_a_sharded_state_takes_the_same_step(recipe, together, monkeypatch):

@@ -183,7 +183,13 @@ def test_without_validation_slides_the_training_slides_are_measured(borrowed):
     [
         ({"init_from": "nowhere"}, FileNotFoundError, r"nowhere: no such folder"),
         ({"data.folder.path": "nowhere"}, FileNotFoundError, "no folder 'nowhere'"),
-        ({"batch_size": 6}, ValueError, "batch_size is 6, expected a multiple of the 4 devices"),
+        ({"batch_size": 6}, ValueError, "batch_size is 6, expected a multiple of 4: .* 4 devices"),
+        (
+            {"model.network": "separated", "model.widths": (4, 4, 4, 4), "objective": "separated"}
+            | {"triplets": "spanning", "batch_size": 8, "whole_every": 4},
+            ValueError,
+            "batch_size is 8, expected a multiple of 16: of config.whole_every, 4, on each",
+        ),
         ({"batch_size": 100}, ValueError, "an epoch has no full batch: .* 80 examples"),
         (
             {"triplets": "dyadic", "data.folder.num_levels": 4},

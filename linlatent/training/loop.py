@@ -71,7 +71,7 @@ def train(config: ConfigDict, workdir: epath.PathLike) -> TrainState:
     triplets = table if config.batching == "stack" else (Triplet(0, 1, 2),)
     recipe = _recipe(config, triplets, schedule)
     mesh = devices.mesh()
-    _check_batch_size(config.batch_size, mesh)
+    _check_batch_size(config, mesh)
 
     with checkpoints.Checkpoints(workdir) as store:
         _claim(workdir, config, store)
@@ -140,11 +140,12 @@ def _schedule(config: ConfigDict, source: StackSource, table: tuple[Triplet, ...
     )
 
 
-def _check_batch_size(batch_size: int, mesh: Mesh) -> None:
-    if batch_size % mesh.size:
+def _check_batch_size(config: ConfigDict, mesh: Mesh) -> None:
+    share = mesh.size * config.whole_every
+    if config.batch_size % share:
         raise ValueError(
-            f"config.batch_size is {batch_size}, expected a multiple of the {mesh.size} devices"
-            " that share a batch"
+            f"config.batch_size is {config.batch_size}, expected a multiple of {share}: of"
+            f" config.whole_every, {config.whole_every}, on each of the {mesh.size} devices"
         )
 
 
