@@ -9,7 +9,7 @@ from configs import sharp
 
 
 def get_config() -> ml_collections.ConfigDict:
-    """A fifteenth of the steps of sharp.py, on slides of one preparation."""
+    """A ninth of the steps of sharp.py, on slides of one preparation."""
     config = sharp.get_config()
     config.num_steps = 1000
     config.validate_every_steps = 100

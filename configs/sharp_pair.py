@@ -3,7 +3,8 @@
 Command:  python main.py --config=configs/sharp_pair.py --config.init_from=MODEL --workdir=DIR
 
 MODEL is the workdir of a training of sharp_blur.py. Only the layers of `linlatent.pair` learn, from
-what the encoder knows. What the network makes of single images stays the same.
+what the encoder knows: 16 minutes on two CPU cores (AMD EPYC, Zen 4). What the network makes of
+single images stays the same. `w1-sharp` was made with --config.num_steps=6000.
 """
 
 import ml_collections
@@ -18,5 +19,5 @@ def get_config() -> ml_collections.ConfigDict:
     config.objective = "separated_pair"
     config.whole_every = 1
     config.learning_rate = 5e-4
-    config.num_steps = 6000
+    config.num_steps = 3000
     return config
