@@ -107,7 +107,8 @@ def _declare_deblur(parser: argparse.ArgumentParser) -> None:
         type=float,
         metavar="B",
         help="how far out of focus the image is, if you know: from 0, in focus, to 8, the blurriest"
-        " that MODEL was trained on (32 micrometres for those that come with linlatent)",
+        " that MODEL was trained on (32 micrometres for those that come with linlatent); with"
+        " --alpha it tells how far the blurrier one is, too",
     )
     parser.add_argument("--blurrier", metavar="IMAGE", help="the same field, further out of focus")
     parser.add_argument(

@@ -168,8 +168,8 @@ def deblur_frame(
     Args:
       model: The network, and what its images must look like.
       frame: ``(height, width)`` of any size, in counts, uint8 or uint16.
-      blur: How far out of focus the frame is, if that is known, and there is no blurrier frame: 0
-        in focus, 8 like the blurriest planes of the training.
+      blur: How far out of focus the frame is, if that is known: 0 in focus, 8 like the blurriest
+        planes of the training. With alpha it tells how far a blurrier frame is, too.
       blurrier: A blurrier frame of the same field, of the same shape and type.
       alpha: As in `deblur`, with a in focus; with a blurrier frame only, and needed with it.
       thorough: Whether to take the mean of what the network makes of the frame in all eight
@@ -179,15 +179,15 @@ def deblur_frame(
       The sharper frame, of the same shape and type; what does not fit into the type is clipped.
 
     Raises:
-      ValueError: If the frames differ in shape or type, alpha or blur is missing, too much or
-        impossible, or a single frame is too little for the network.
+      ValueError: If the frames differ in shape or type, alpha is missing or too much, alpha or blur
+        impossible, a single frame too little for the network, or blur nothing to it.
     """
     if (blurrier is None) != (alpha is None):
         raise ValueError("a blurrier frame and alpha go together: give both, or none of them")
-    if blur is not None and blurrier is not None:
-        raise ValueError("with a blurrier frame, alpha says how blurred the frame is: give no blur")
-    if blur is not None and not 0 <= blur <= separated.BLURRIEST:
-        raise ValueError(f"blur must lie in [0, {separated.BLURRIEST:g}]; got {blur}")
+    if alpha is not None:
+        latent.check_alpha(alpha)
+    if blur is not None:
+        _check_blur(model.params, blur, alpha)
     frames = [frame] if blurrier is None else [frame, blurrier]
     if len({(each.shape, each.dtype) for each in frames}) > 1:
         raise ValueError(
@@ -200,19 +200,26 @@ def deblur_frame(
     stride = 2 ** len(networks.of(model.params).widths_of(model.params))
     margins = [(0, -n % stride) for n in frame.shape]
     x = np.pad(x, [(0, 0), *margins], mode="symmetric")[..., None]
-    if alpha is not None:
-        latent.check_alpha(alpha)
 
     def sharpen(x: np.ndarray) -> np.ndarray:
         if alpha is None:
             return np.asarray(jax.jit(deblur_single)(model.params, x, blur))
-        return np.asarray(jax.jit(_deblur_anchored)(model.params, x[:1], x[1:], alpha))
+        return np.asarray(jax.jit(_deblur_anchored)(model.params, x[:1], x[1:], alpha, blur))
 
     sharper = _over_orientations(sharpen, x) if thorough else sharpen(x)
     y = sharper[..., : frame.shape[0], : frame.shape[1], 0]
     limits = np.iinfo(frame.dtype)
     counts = np.rint(images.denormalise(y, low[:1], high[:1])[0])
     return np.clip(counts, limits.min, limits.max).astype(frame.dtype)
+
+
+def _check_blur(params: networks.Variables, blur: float, alpha: float | None) -> None:
+    if networks.of(params) is not separated:
+        raise ValueError("blur is nothing to the paper's network; a separated one can be told it")
+    most = separated.BLURRIEST * (1 if alpha is None else 1 - alpha)
+    if not 0 <= blur <= most + 1e-6:
+        further = "" if alpha is None else f", so that with alpha {alpha:g} c is at 8 at most"
+        raise ValueError(f"blur must lie in [0, {most:g}]{further}; got {blur:g}")
 
 
 def _over_orientations(sharpen: Callable[[np.ndarray], np.ndarray], x: np.ndarray) -> np.ndarray:
@@ -226,9 +233,15 @@ def _over_orientations(sharpen: Callable[[np.ndarray], np.ndarray], x: np.ndarra
 
 
 def _deblur_anchored(
-    params: networks.Variables, xb: jax.Array, xc: jax.Array, alpha: jax.Array
+    params: networks.Variables,
+    xb: jax.Array,
+    xc: jax.Array,
+    alpha: jax.Array,
+    blur: jax.Array | None,
 ) -> jax.Array:
     zc = encode(params, xc)
+    if blur is not None:
+        zc = separated.with_known(zc, blur / (1 - alpha))
     return deblur(params, encode_between(params, xb, zc, alpha, xc=xc), zc, alpha, anchor=xb)
 
 

@@ -108,14 +108,18 @@ def test_what_is_evaluated_is_what_the_user_gets(params):
         assert jnp.abs(further[:, index] - image).max() > 1e-3
 
 
-def test_a_frame_is_deblurred_beside_c(params, planes):
+@pytest.mark.parametrize("blur", [None, 3.5])
+def test_a_frame_is_deblurred_beside_c(params, planes, blur):
     counts = np.rint(1000 + 10000 * planes[:1, ..., 0]).astype(np.uint16)
     config = default.get_config()
     config.data.normalisation = "stack"
     model = linlatent.Model(params, config, step=0)
-    sharp = linlatent.deblur_frame(model, counts[0, 1], blurrier=counts[0, 2], alpha=0.5)
+    sharp = linlatent.deblur_frame(model, counts[0, 1], blurrier=counts[0, 2], alpha=0.5, blur=blur)
     x = counts.astype(np.float32)[..., None]
-    zb, zc = between(params, x, 0.5)
+    zc = linlatent.encode(params, x[:, 2])
+    if blur is not None:
+        zc = separated.with_known(zc, 7.0)
+    zb = encode_between(params, x[:, 1], zc, 0.5, xc=x[:, 2])
     expected = deblur(params, zb, zc, 0.5, anchor=x[:, 1])[0, ..., 0]
     assert np.ptp(sharp) > 1000
     np.testing.assert_allclose(sharp, np.clip(expected, 0, 65535), atol=5)
