@@ -138,6 +138,12 @@ def test_frames_that_do_not_fit_are_refused(arguments, message):
         linlatent.deblur_frame(linlatent.load("w1-sharp"), frame, **arguments)
 
 
+def test_the_papers_network_cannot_be_told_a_blur():
+    frame = np.arange(72, dtype=np.uint8).reshape(8, 9)
+    with pytest.raises(ValueError, match="blur is nothing to the paper's network"):
+        linlatent.deblur_frame(linlatent.load("w1-indirect"), frame, blur=1)
+
+
 def test_an_anchor_of_another_shape_is_refused(params, latents):
     zb, zc = latents
     with pytest.raises(ValueError, match=r"anchor must be x_b, of shape \(2, 16, 24, 1\)"):
