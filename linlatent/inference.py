@@ -216,9 +216,11 @@ def deblur_frame(
 def _check_blur(params: networks.Variables, blur: float, alpha: float | None) -> None:
     if networks.of(params) is not separated:
         raise ValueError("blur is nothing to the paper's network; a separated one can be told it")
-    most = separated.BLURRIEST * (1 if alpha is None else 1 - alpha)
+    most, further = separated.BLURRIEST, ""
+    if alpha is not None:
+        further = f", so that with alpha {alpha:g} c is at {most:g} at most"
+        most *= 1 - alpha
     if not 0 <= blur <= most + 1e-6:
-        further = "" if alpha is None else f", so that with alpha {alpha:g} c is at 8 at most"
         raise ValueError(f"blur must lie in [0, {most:g}]{further}; got {blur:g}")
 
 

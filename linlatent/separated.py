@@ -292,18 +292,11 @@ def as_map(blur: jax.typing.ArrayLike, size: tuple[int, ...]) -> jax.Array:
 
 
 def over_planes(network: nn.Module, variables: model.Variables, half: str, *planes: Any) -> Any:
-    """Applies a part of the network to arrays ``(P, B, ...)`` as to one batch.
-
-    Examples lead in it, not planes: so those of one device stay together, and on it.
-    """
-    count = jax.tree.leaves(planes)[0].shape[0]
-    batches = jax.tree.map(
-        lambda leaf: jnp.swapaxes(leaf, 0, 1).reshape(-1, *leaf.shape[2:]), planes
-    )
-    return jax.tree.map(
-        lambda leaf: jnp.swapaxes(leaf.reshape(-1, count, *leaf.shape[1:]), 0, 1),
-        network.apply(model.half(variables, half), *batches),
-    )
+    """Applies a part of the network to arrays ``(P, B, ...)`` as to one batch."""
+    count = len(jax.tree.leaves(planes)[0])
+    batches = jax.tree.map(model.as_batch, planes)
+    made = network.apply(model.half(variables, half), *batches)
+    return jax.tree.map(lambda leaf: model.as_planes(leaf, count), made)
 
 
 def at_blur(x: jax.Array, blur: jax.Array) -> jax.Array:
