@@ -13,13 +13,16 @@ and with them the kernel's gradient, are float32 as well.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from linlatent import winograd
+from linlatent import products, winograd
+
+Way = Callable[[jax.Array, jax.Array], jax.Array]
+"""A way to convolve images with a kernel."""
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 _PADDING = ((1, 1), (1, 1))
@@ -36,9 +39,10 @@ def downsample(x: jax.Array, kernel: jax.Array) -> jax.Array:
     Returns:
       ``(N, H / 2, W / 2, O)``, as PyTorch's ``Conv2d(I, O, 3, stride=2, padding=1)`` without bias.
     """
-    native = functools.partial(_convolution, stride=2)
-    fast = winograd.downsample if _is_large(_pixels(x) // 4, kernel.shape) else native
-    return lax.platform_dependent(x, kernel, cpu=fast, default=native)
+    fast = _fastest(
+        _pixels(x) // 4, kernel, winograd.downsample, products.downsample, _downsample_natively
+    )
+    return lax.platform_dependent(x, kernel, cpu=fast, default=_downsample_natively)
 
 
 @jax.custom_vjp
@@ -53,8 +57,55 @@ def upsample(y: jax.Array, kernel: jax.Array) -> jax.Array:
       ``(N, 2 h, 2 w, I)``, as PyTorch's ``ConvTranspose2d(O, I, 3, stride=2, padding=1,
       output_padding=1)`` without bias.
     """
-    fast = winograd.upsample if _is_large(_pixels(y), kernel.shape) else _upsample_by_phases
+    fast = _fastest(
+        _pixels(y), kernel, _upsample_by_filtering, products.upsample, _upsample_by_phases
+    )
     return lax.platform_dependent(y, kernel, cpu=fast, default=_upsample_natively)
+
+
+def downsample_band(x: jax.Array, kernel: jax.Array, above: jax.Array) -> jax.Array:
+    """Computes `downsample` of a band of the rows of larger images, on a CPU.
+
+    Args:
+      x: The band ``(N, 2 r, W, I)``, which begins with an even row.
+      kernel: Weights ``(3, 3, I, O)``.
+      above: The row above it, ``(N, 1, W, I)``; zeros at the top of the images.
+
+    Returns:
+      Those r rows of the result, ``(N, r, W / 2, O)``.
+    """
+    if not _is_narrow(kernel):
+        return winograd.downsample(x, kernel, above)
+    x = jnp.concatenate([above, x], axis=1)
+    padding = ((0, 0), (1, 1))
+    return lax.conv_general_dilated(x, kernel, (2, 2), padding, dimension_numbers=_LAYOUT)
+
+
+def upsample_band(y: jax.Array, kernel: jax.Array, below: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Computes `upsample` of a band of the rows of larger images, on a CPU.
+
+    Args:
+      y: The band ``(N, r, w, O)`` with an even number of rows.
+      kernel: Weights ``(3, 3, I, O)``.
+      below: What the band below it adds to the last row of the result, ``(N, 1, 2 w, I)``; zeros
+        at the bottom of the images.
+
+    Returns:
+      Those 2 r rows of the result, ``(N, 2 r, 2 w, I)``, and what they add to the row above,
+      ``(N, 1, 2 w, I)``.
+    """
+    if not _is_narrow(kernel):
+        return winograd.upsample(y, kernel, below)
+    x = _upsample_by_phases(jnp.pad(y, ((0, 0), (1, 0), (0, 0), (0, 0))), kernel)
+    return x[:, 2:].at[:, -1:].add(below), x[:, 1:2]
+
+
+def _downsample_natively(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    return _convolution(x, kernel, stride=2)
+
+
+def _upsample_by_filtering(y: jax.Array, kernel: jax.Array) -> jax.Array:
+    return winograd.upsample(y, kernel)[0]
 
 
 def _upsample_natively(y: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -95,14 +146,7 @@ def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
     Returns:
       ``(N, H, W, O)`` float32, as PyTorch's ``Conv2d(I, O, 3, padding=1)`` without bias.
     """
-    n, height, width, channels = x.shape
-    # What every pixel gives to each of its neighbours is one product that reads x once; then the
-    # few channels are shifted instead of the many.
-    taps = jnp.moveaxis(kernel.astype(x.dtype), 2, -1).reshape(-1, channels)
-    products = _product(taps, x.reshape(-1, channels).T).reshape(3, 3, -1, n, height, width)
-    padded = jnp.pad(products, ((0, 0), (0, 0), (0, 0), (0, 0), (1, 1), (1, 1)))
-    y = sum(padded[i, j, :, :, i : i + height, j : j + width] for i in range(3) for j in range(3))
-    return jnp.moveaxis(y, 0, -1)
+    return products.gathered(products.given(x, kernel))
 
 
 @jax.custom_vjp
@@ -126,24 +170,32 @@ def _convolution(x: jax.Array, kernel: jax.Array, *, stride: int) -> jax.Array:
     )
 
 
-def _product(a: jax.Array, b: jax.Array) -> jax.Array:
-    """The matrix product, in float32 from either type."""
-    return jnp.matmul(a, b, preferred_element_type=jnp.float32)
-
-
 def _turned(kernel: jax.Array) -> jax.Array:
     """The kernel of the transposed convolution: turned by 180°, inputs and outputs swapped."""
     return jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
 
 
-def _is_large(pixels: int, kernel: Sequence[int]) -> bool:
-    """Whether a layer has so many channels, and pixels, that products are what takes its time.
+def _is_narrow(kernel: jax.Array) -> bool:
+    """Whether a layer has so few channels that products are not what takes its time."""
+    return min(kernel.shape[2:]) < 32
+
+
+def _fastest(
+    pixels: int, kernel: jax.Array, by_filtering: Way, as_product: Way, narrow: Way
+) -> Way:
+    """Chooses the way of a stride-2 layer on a CPU.
 
     Args:
-      pixels: Number of pixels of all its smaller images, which count against those of the kernel.
-      kernel: Shape of the kernel.
+      pixels: Number of pixels of all its smaller images. Minimal filtering writes about three
+        times as many weights as there are, which must be worth it.
+      kernel: Weights ``(3, 3, I, O)``.
+      by_filtering: Minimal filtering.
+      as_product: One matrix product.
+      narrow: The way for few channels.
     """
-    return min(kernel[2:]) >= 32 and 4 * pixels >= max(kernel[2:])
+    if _is_narrow(kernel):
+        return narrow
+    return by_filtering if pixels >= max(kernel.shape[2:]) else as_product
 
 
 def _pixels(x: jax.Array) -> int:
@@ -162,69 +214,19 @@ def _after(x: jax.Array, y: jax.Array) -> jax.Array:
     )
 
 
-def _neighbourhoods(x: jax.Array) -> jax.Array:
-    """The 3x3 neighbourhoods of every other pixel as rows: ``(M, 9 C)``."""
-    _, height, width, channels = x.shape
-    padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    taps = [padded[:, i : i + height : 2, j : j + width : 2] for i in range(3) for j in range(3)]
-    return jnp.concatenate(taps, axis=-1).reshape(-1, 9 * channels)
-
-
 def _weight_gradient(x: jax.Array, y: jax.Array, *, stride: int) -> jax.Array:
     """Gradient of ``<_convolution(x, k, stride), y>`` with respect to the kernel (3, 3, I, O)."""
     inputs, outputs = x.shape[-1], y.shape[-1]
     if stride == 1:
-        fast = _weight_gradient_by_lines
+        fast = products.weight_gradient_by_lines
     elif min(inputs, outputs) >= 32 and _pixels(y) >= outputs:
         fast = winograd.weight_gradient
     elif inputs >= outputs:
-        fast = _weight_gradient_by_rows
+        fast = products.weight_gradient_by_rows
     else:
-        fast = _weight_gradient_as_product
+        fast = products.weight_gradient
     native = functools.partial(_weight_gradient_as_convolution, stride=stride)
     return lax.platform_dependent(x, y, cpu=fast, default=native)
-
-
-def _weight_gradient_by_lines(x: jax.Array, y: jax.Array) -> jax.Array:
-    """One product of columns of taps, taken of x, and rows of taps, taken of y.
-
-    It copies three of each, where neighbourhoods are nine of x.
-    """
-    _, height, width, _ = x.shape
-    wide = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    tall = jnp.pad(y, ((0, 0), (2, 2), (0, 0), (0, 0)))
-    columns = jnp.concatenate([wide[:, :, j : j + width] for j in range(3)], axis=-1)
-    rows = jnp.concatenate([tall[:, 2 - i : 4 - i + height] for i in range(3)], axis=-1)
-    gradient = _product(columns.reshape(-1, columns.shape[-1]).T, rows.reshape(-1, rows.shape[-1]))
-    return gradient.reshape(3, x.shape[-1], 3, y.shape[-1]).transpose(2, 0, 1, 3)
-
-
-def _weight_gradient_as_product(x: jax.Array, y: jax.Array) -> jax.Array:
-    gradient = _product(_neighbourhoods(x).T, y.reshape(-1, y.shape[-1]))
-    return gradient.reshape(3, 3, x.shape[-1], y.shape[-1])
-
-
-def _weight_gradient_by_rows(x: jax.Array, y: jax.Array) -> jax.Array:
-    """One product for even rows of x and one for odd ones: copies less where x has many channels.
-
-    In both, a quarter of the blocks of channels is for nothing.
-    """
-    n, height, width, outputs = y.shape
-    padded = jnp.pad(y, ((0, 0), (0, 1), (0, 1), (0, 0)))
-    shifts = [padded[:, i : i + height, j : j + width] for i in (0, 1) for j in (0, 1)]
-    pairs = x.reshape(n, height, 2, width, -1)  # of pixels side by side
-
-    def product(parity: int, shifts: list[jax.Array]) -> jax.Array:
-        joined = jnp.concatenate(shifts, axis=-1).reshape(-1, len(shifts) * outputs)
-        gradient = _product(pairs[:, :, parity].reshape(-1, pairs.shape[-1]).T, joined)
-        return gradient.reshape(2, x.shape[-1], -1, 2, outputs)
-
-    def taps(gradient: jax.Array) -> jax.Array:
-        """Of the columns: which pixel of a pair meets which shift."""
-        return jnp.stack([gradient[1, :, 1], gradient[0, :, 0], gradient[1, :, 0]])
-
-    even, odd = product(0, shifts[:2]), product(1, shifts)
-    return jnp.stack([taps(odd[:, :, 1]), taps(even[:, :, 0]), taps(odd[:, :, 0])])
 
 
 def _weight_gradient_as_convolution(x: jax.Array, y: jax.Array, *, stride: int) -> jax.Array:

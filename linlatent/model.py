@@ -17,13 +17,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from linlatent import convolution, normalisation
+from linlatent import bands, convolution, normalisation
 
 PAPER_WIDTHS = (64, 128, 256, 512, 1024)
 """Channels after each encoder layer, as published."""
@@ -31,10 +31,6 @@ PAPER_WIDTHS = (64, 128, 256, 512, 1024)
 DTYPES = ("float32", "bfloat16")
 """What the network is computed in when it is trained; in evaluation it is always float32."""
 
-EVALUATION = 0
-"""The number of training passes in a batch that is normalised with the running averages."""
-
-NEGATIVE_SLOPE = 0.01
 MOMENTUM = 0.9
 """Share of the old running average kept at each pass (PyTorch calls 1 - 0.9 the momentum)."""
 
@@ -63,16 +59,12 @@ class BatchNorm(nn.Module):
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,))
         running_var = self.variable("batch_stats", "var", jnp.ones, (channels,))
         # Joining more axes than the passes would be the same, but XLA reduces it far more slowly.
-        parts = x.reshape(-1, max(passes, 1), *x.shape[1:])
-        if passes == EVALUATION:
-            mean, var = (running_mean.value - bias_before)[None], running_var.value[None]
-            parts = normalisation.by_moments(parts, mean, var, scale, bias)
-        else:
-            parts, mean, var = normalisation.by_batch(parts, scale, bias)
-            count = parts[:, 0].size // channels
-            if not self.is_initializing():
-                running_mean.value = mean + bias_before[None]
-                running_var.value = var * (count / max(count - 1, 1))
+        parts = x.reshape(-1, passes, *x.shape[1:])
+        parts, mean, var = normalisation.by_batch(parts, scale, bias)
+        count = parts[:, 0].size // channels
+        if not self.is_initializing():
+            running_mean.value = mean + bias_before[None]
+            running_var.value = var * (count / max(count - 1, 1))
         return parts.reshape(x.shape)
 
 
@@ -87,7 +79,7 @@ class Downsample(nn.Module):
         kernel = self.param("kernel", _initialiser(shape), shape)
         bias = self.param("bias", _initialiser(shape), (self.width,))
         x = BatchNorm(name="norm")(convolution.downsample(x, kernel), bias, passes=passes)
-        return nn.leaky_relu(x, NEGATIVE_SLOPE)
+        return nn.leaky_relu(x, bands.NEGATIVE_SLOPE)
 
 
 class Upsample(nn.Module):
@@ -102,7 +94,7 @@ class Upsample(nn.Module):
         kernel = self.param("kernel", _initialiser(shape), shape)
         bias = self.param("bias", _initialiser(shape), (self.width,))
         x = BatchNorm(name="norm")(convolution.upsample(x, kernel), bias, passes=passes)
-        return nn.leaky_relu(x, NEGATIVE_SLOPE)
+        return nn.leaky_relu(x, bands.NEGATIVE_SLOPE)
 
 
 class ToImage(nn.Module):
@@ -185,7 +177,7 @@ def encode(variables: Variables, x: jax.Array) -> jax.Array:
       ValueError: If the images are not ``(N, H, W, 1)`` with sides divisible by s.
     """
     check_images(x, stride=2 ** len(widths_of(variables)))
-    return _in_evaluation(Encoder(widths_of(variables)), half(variables, "encoder"), x)
+    return bands.downsample(_layers(half(variables, "encoder")), x.astype(jnp.float32))
 
 
 def decode(variables: Variables, z: jax.Array) -> jax.Array:
@@ -195,7 +187,10 @@ def decode(variables: Variables, z: jax.Array) -> jax.Array:
       ValueError: If the latents do not have the network's number of channels.
     """
     _check_latents(z, channels=widths_of(variables)[-1])
-    return _in_evaluation(Decoder(widths_of(variables)), half(variables, "decoder"), z)
+    decoder = half(variables, "decoder")
+    last = decoder["params"]["to_image"]
+    x = bands.upsample(_layers(decoder), z.astype(jnp.float32), last["kernel"])
+    return nn.sigmoid(x + _per_channel(last["bias"]))
 
 
 def encode_in_training(
@@ -223,9 +218,15 @@ def decode_in_training(
     return _in_training(Decoder(widths_of(variables)), half(variables, "decoder"), z, joint, dtype)
 
 
-def _in_evaluation(network: nn.Module, variables: Variables, batch: jax.Array) -> jax.Array:
-    batch = batch.astype(jnp.float32)
-    return cast(jax.Array, network.apply(variables, batch, passes=EVALUATION))
+def _layers(variables: Variables) -> list[bands.Layer]:
+    """The blocks of a half with the running averages, from the first to the last."""
+
+    def layer(name: str) -> bands.Layer:
+        block, averages = variables["params"][name], variables["batch_stats"][name]["norm"]
+        scale, shift = normalisation.affine(**averages, **block["norm"])
+        return bands.Layer(block["kernel"], scale, shift + scale * block["bias"])
+
+    return [layer(f"block_{i}") for i in range(len(variables["batch_stats"]))]
 
 
 def _in_training(

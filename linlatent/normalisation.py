@@ -33,6 +33,14 @@ def by_moments(
     return y.astype(x.dtype)
 
 
+def affine(
+    mean: jax.Array, var: jax.Array, scale: jax.Array, bias: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """The factor and the summand, ``(C,)`` each, that normalise by given moments ``(C,)``."""
+    factor = jax.lax.rsqrt(var + EPSILON) * scale
+    return factor, bias - factor * mean
+
+
 @jax.custom_vjp
 def by_batch(
     x: jax.Array, scale: jax.Array, bias: jax.Array

@@ -30,19 +30,36 @@ from jax import lax
 Grid = list[list[jax.Array]]
 
 
-def downsample(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Computes `convolution.downsample`: ``(N, 2 h, 2 w, I)`` to ``(N, h, w, O)``."""
+def downsample(x: jax.Array, kernel: jax.Array, above: jax.Array | None = None) -> jax.Array:
+    """Computes `convolution.downsample`: ``(N, 2 h, 2 w, I)`` to ``(N, h, w, O)``.
+
+    Args:
+      x: Images, or a band of the rows of larger ones.
+      kernel: Weights ``(3, 3, I, O)``.
+      above: The row above the band, ``(N, 1, 2 w, I)``; zeros if it is None.
+    """
     _, height, width, _ = x.shape
-    pieces, taps = _pieces(x), _taps(kernel)
+    pieces, taps = _pieces(x, above), _taps(kernel)
     p = [[_matmul(pieces[i][j], taps[i][j]) for j in range(3)] for i in range(3)]
     rows = [[a + b for a, b in zip(*pair, strict=True)] for pair in itertools.pairwise(p)]
     y = _interleaved([[a + b for a, b in itertools.pairwise(row)] for row in rows])
     return y[:, : height // 2, : width // 2].astype(x.dtype)
 
 
-def upsample(y: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Computes `convolution.upsample`: ``(N, h, w, O)`` to ``(N, 2 h, 2 w, I)``."""
-    _, height, width, _ = y.shape
+def upsample(
+    y: jax.Array, kernel: jax.Array, below: jax.Array | None = None
+) -> tuple[jax.Array, jax.Array]:
+    """Computes `convolution.upsample`: ``(N, h, w, O)`` to ``(N, 2 h, 2 w, I)``.
+
+    Args:
+      y: Images, or a band of the rows of larger ones; then h is even.
+      kernel: Weights ``(3, 3, I, O)``.
+      below: What the band below adds to the last row, ``(N, 1, 2 w, I)``; zeros if it is None.
+
+    Returns:
+      The images, and what they add to the row above, ``(N, 1, 2 w, I)``.
+    """
+    n, height, width, _ = y.shape
     sums, taps = _sums(y), _taps(kernel)
     inputs = kernel.shape[2]
 
@@ -57,9 +74,14 @@ def upsample(y: jax.Array, kernel: jax.Array) -> jax.Array:
         [_line([grid[i][j][row] for j in range(3)], axis=2) for row in range(_PIXELS[i])]
         for i in range(3)
     ]
-    columns = [_line([[row[c] for row in rows] for rows in lines], axis=1) for c in range(4)]
+    edges = [None] * 4 if below is None else _columns(below)
+    columns = [
+        _line([[row[c] for row in rows] for rows in lines], axis=1, edge=edges[c]) for c in range(4)
+    ]
     x = _interleaved([list(row) for row in zip(*columns, strict=True)])
-    return x[:, : 2 * height, : 2 * width].astype(y.dtype)
+    above = jnp.stack([column[:, :1] for column in lines[0][0]], axis=3).reshape(n, 1, -1, inputs)
+    x = x[:, : 2 * height, : 2 * width]
+    return x.astype(y.dtype), above[:, :, : 2 * width].astype(y.dtype)
 
 
 def weight_gradient(x: jax.Array, y: jax.Array) -> jax.Array:
@@ -74,16 +96,19 @@ _PIXELS = (2, 1, 2)
 """How many pixels p0, p1 and p2 are made of."""
 
 
-def _pieces(x: jax.Array) -> Grid:
+def _pieces(x: jax.Array, above: jax.Array | None = None) -> Grid:
     """What the taps are multiplied with, ``(N, h / 2, w / 2, pixels I)``."""
     tiles = _tiles(x, 4)
+    edge = None if above is None else jnp.stack(_columns(above), axis=3)
 
-    def line(pixels: list[jax.Array], axis: int) -> list[list[jax.Array]]:
+    def line(
+        pixels: list[jax.Array], axis: int, edge: jax.Array | None = None
+    ) -> list[list[jax.Array]]:
         x1, x2, x3, x4 = pixels
-        x0 = _shifted(x4, axis, 1)
+        x0 = _shifted(x4, axis, 1, edge)
         return [[x0 - x2, x1], [x2], [x4 - x2, x3]]
 
-    rows = line([tiles[:, :, i] for i in range(4)], axis=1)
+    rows = line([tiles[:, :, i] for i in range(4)], axis=1, edge=edge)
     grid = [[line([pixel[:, :, :, j] for j in range(4)], axis=2) for pixel in row] for row in rows]
     return [
         [_joined([pixel for columns in row for pixel in columns[j]]) for j in range(3)]
@@ -91,10 +116,12 @@ def _pieces(x: jax.Array) -> Grid:
     ]
 
 
-def _line(parts: list[list[jax.Array]], axis: int) -> list[jax.Array]:
+def _line(
+    parts: list[list[jax.Array]], axis: int, edge: jax.Array | None = None
+) -> list[jax.Array]:
     """The transpose of the line in `_pieces`: the four pixels of every tile."""
     (from_x0, x1), (x2,), (from_x4, x3) = parts
-    return [x1, x2 - from_x0 - from_x4, x3, from_x4 + _shifted(from_x0, axis, -1)]
+    return [x1, x2 - from_x0 - from_x4, x3, from_x4 + _shifted(from_x0, axis, -1, edge)]
 
 
 def _taps(kernel: jax.Array) -> Grid:
@@ -128,6 +155,12 @@ def _tiles(x: jax.Array, size: int) -> jax.Array:
     return x.reshape(n, -(-height // size), size, -(-width // size), size, channels)
 
 
+def _columns(row: jax.Array) -> list[jax.Array]:
+    """The four columns of every tile of a row of pixels, ``(N, 1, columns, C)`` each."""
+    padded = jnp.pad(row, ((0, 0), (0, 0), (0, -row.shape[2] % 4), (0, 0)))
+    return [padded[:, :, c::4] for c in range(4)]
+
+
 def _interleaved(grid: Grid) -> jax.Array:
     """Joins images of every other (third ...) pixel into one."""
     tiles = jnp.stack([jnp.stack(row, axis=3) for row in grid], axis=2)
@@ -141,8 +174,11 @@ def _joined(pixels: list[jax.Array]) -> jax.Array:
     return stacked.reshape(*stacked.shape[:3], -1)
 
 
-def _shifted(x: jax.Array, axis: int, by: int) -> jax.Array:
-    """Moves images along an axis; zeros move in."""
+def _shifted(x: jax.Array, axis: int, by: int, edge: jax.Array | None = None) -> jax.Array:
+    """Moves images by ±1 along an axis; the edge moves in, or zeros."""
+    if edge is not None:
+        rest = lax.slice_in_dim(x, max(-by, 0), x.shape[axis] - max(by, 0), axis=axis)
+        return jnp.concatenate([edge, rest] if by > 0 else [rest, edge], axis)
     padding = [(0, 0, 0)] * x.ndim
     padding[axis] = (by, -by, 0)
     return lax.pad(x, jnp.zeros((), x.dtype), padding)

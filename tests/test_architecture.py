@@ -23,9 +23,9 @@ FLOORS = (
     ("pair",),
     ("separated",),
     ("model",),
-    ("losses", "unet"),
+    ("losses", "unet", "bands"),
     ("convolution", "normalisation"),
-    ("images", "metrics", "optics", "latent", "devices", "winograd", "windows"),
+    ("images", "metrics", "optics", "latent", "devices", "products", "winograd", "windows"),
 )
 """From the top floor down; a module imports only from floors below its own, or its own room."""
 

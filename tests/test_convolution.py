@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from linlatent import convolution, winograd
+from linlatent import convolution, products, winograd
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 
@@ -111,6 +111,6 @@ def test_minimal_filtering_is_used_and_good_to_float32_rounding(name, monkeypatc
 def test_weight_gradients_of_the_cpu_are_the_same():
     x = jax.random.normal(jax.random.key(0), (2, 10, 6, 5))
     y = jax.random.normal(jax.random.key(1), (2, 5, 3, 4))
-    expected = convolution._weight_gradient_as_product(x, y)
-    for gradient in (convolution._weight_gradient_by_rows, winograd.weight_gradient):
+    expected = products.weight_gradient(x, y)
+    for gradient in (products.weight_gradient_by_rows, winograd.weight_gradient):
         np.testing.assert_allclose(gradient(x, y), expected, rtol=1e-4, atol=1e-4)
