@@ -1,7 +1,7 @@
 """The paper's network in evaluation, where a CPU takes large images band by band.
 
 Its outermost images have the most bytes, 98 MB before the last layer of a 544x704 frame, and what
-is computed of them takes longer to go to memory and back than to compute. On a CPU the two
+is computed of them takes longer to go to memory and back than to compute. On a CPU the three
 outermost layers therefore pass a few rows at a time, which stay in its caches: the encoder goes
 down the image and keeps, for each layer, the row above the next band; the decoder goes up and keeps
 what a band adds to the row above. The result is that of whole images to the last row: nothing is
@@ -23,10 +23,10 @@ from linlatent import convolution, products
 NEGATIVE_SLOPE = 0.01
 """Of the leaky ReLU."""
 
-_OUTERMOST = 2
+_OUTERMOST = 3
 """How many layers pass band by band; those further in have few pixels."""
 
-_BAND_BYTES = 3 * 2**20
+_BAND_BYTES = 6 * 2**20
 """About the size of a band where it is largest; from half to twice as much is as fast."""
 
 Edges = list[jax.Array]
