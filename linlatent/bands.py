@@ -96,8 +96,8 @@ def _down_in_bands(layers: Sequence[Layer], x: jax.Array) -> jax.Array:
     n, height, width, _ = x.shape
     factor = 2 ** len(layers)
     first = layers[0].kernel.shape[-1]
-    rows = factor * _rows(bytes_a_row=4 * n * (factor // 2) * (width // 2) * first)
-    if rows >= height:
+    rows = _rows(height // factor, bytes_a_row=4 * n * (factor // 2) * (width // 2) * first)
+    if rows >= height // factor:
         return _down(layers, x)
 
     def step(edges: Edges, x: jax.Array) -> tuple[Edges, jax.Array]:
@@ -110,13 +110,13 @@ def _down_in_bands(layers: Sequence[Layer], x: jax.Array) -> jax.Array:
     edges = [
         jnp.zeros((n, 1, width // 2**i, layer.kernel.shape[2])) for i, layer in enumerate(layers)
     ]
-    return _scan(step, edges, x, rows=rows, axis=1)[:, : height // factor]
+    return _scan(step, edges, x, rows=factor * rows, axis=1)[:, : height // factor]
 
 
 def _up_in_bands(layers: Sequence[Layer], y: jax.Array, kernel: jax.Array) -> jax.Array:
     n, height, width, _ = y.shape
     factor = 2 ** len(layers)
-    rows = _rows(bytes_a_row=4 * n * factor * (factor * width) * kernel.shape[2])
+    rows = _rows(height, bytes_a_row=4 * n * factor * (factor * width) * kernel.shape[2])
     if rows >= height:
         return convolution.convolve(_up(layers, y), kernel)
 
@@ -135,13 +135,18 @@ def _up_in_bands(layers: Sequence[Layer], y: jax.Array, kernel: jax.Array) -> ja
     return products.gathered(given[..., -factor * height :, :])
 
 
-def _rows(*, bytes_a_row: int) -> int:
+def _rows(height: int, *, bytes_a_row: int) -> int:
     """The rows of the smallest image that make a band: an even number.
 
     Args:
+      height: All its rows.
       bytes_a_row: Bytes of the largest image for one of these rows.
+
+    Returns:
+      The most that a band of that size holds, or down to half of them where they fill up less.
     """
-    return max(2 * round(_BAND_BYTES / bytes_a_row / 2), 2)
+    most = max(2 * round(_BAND_BYTES / bytes_a_row / 2), 2)
+    return min(range(most, most // 2 - 1, -2), key=lambda rows: -height % rows)
 
 
 def _scan(
