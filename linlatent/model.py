@@ -5,8 +5,9 @@ The network is a pair of Flax modules behind pure functions of one pytree of *va
     {"params": {"encoder": ..., "decoder": ...}, "batch_stats": {"encoder": ..., "decoder": ...}}
 
 Widths are read off its shapes, so the pytree is all that `encode` and `decode` need. The modules
-compute in the type of their input: float32, and in training also bfloat16. In either the variables
-are float32, and so are the moments of BatchNorm.
+draw the variables and compute in training, in the type of their input, float32 or bfloat16; the
+variables are float32 in either, and so are the moments of BatchNorm. In evaluation `bands` does the
+same with the running averages.
 
 Note:
   The paper's text counts six transposed convolutions, its published code has five (four blocks and
