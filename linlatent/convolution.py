@@ -13,7 +13,7 @@ and with them the kernel's gradient, are float32 as well.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +25,6 @@ Way = Callable[[jax.Array, jax.Array], jax.Array]
 """A way to convolve images with a kernel."""
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
-_PADDING = ((1, 1), (1, 1))
 
 
 @jax.custom_vjp
@@ -77,8 +76,7 @@ def downsample_band(x: jax.Array, kernel: jax.Array, above: jax.Array) -> jax.Ar
     if not _is_narrow(kernel):
         return winograd.downsample(x, kernel, above)
     x = jnp.concatenate([above, x], axis=1)
-    padding = ((0, 0), (1, 1))
-    return lax.conv_general_dilated(x, kernel, (2, 2), padding, dimension_numbers=_LAYOUT)
+    return _convolution(x, kernel, stride=2, padding=((0, 0), (1, 1)))
 
 
 def upsample_band(y: jax.Array, kernel: jax.Array, below: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -163,11 +161,15 @@ def filter_channels(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return _convolution(x, kernel, stride=1)
 
 
-def _convolution(x: jax.Array, kernel: jax.Array, *, stride: int) -> jax.Array:
+def _convolution(
+    x: jax.Array,
+    kernel: jax.Array,
+    *,
+    stride: int,
+    padding: Sequence[tuple[int, int]] = ((1, 1), (1, 1)),
+) -> jax.Array:
     kernel = kernel.astype(x.dtype)
-    return lax.conv_general_dilated(
-        x, kernel, (stride, stride), _PADDING, dimension_numbers=_LAYOUT
-    )
+    return lax.conv_general_dilated(x, kernel, (stride, stride), padding, dimension_numbers=_LAYOUT)
 
 
 def _turned(kernel: jax.Array) -> jax.Array:
