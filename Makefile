@@ -14,7 +14,7 @@ help:
 	@echo "make test       run the tests"
 	@echo "make test-slow  run the long trainings, too"
 	@echo "make lint       check style and types"
-	@echo "make bench      compare speed and memory with PyTorch (about 25 minutes; leave the machine alone)"
+	@echo "make bench      compare speed and memory with PyTorch (about 35 minutes; leave the machine alone)"
 	@echo "make setup      make the virtual environment $(VENV) with the pinned requirements"
 
 setup: $(VENV)/.installed
